@@ -1,0 +1,114 @@
+"""Labelled images in memory, their split and their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled square images.
+
+    pixels: uint8 (N, S, S, 3), RGB. labels: int64 (N,), an index into the classes. names: N unique ids.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.pixels) == len(self.labels) == len(self.names):
+            raise ValueError(f"{len(self.pixels)} images, {len(self.labels)} labels, {len(self.names)} names")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Images:
+        """Return the images at the given positions."""
+        return Images(self.pixels[index], self.labels[index], tuple(self.names[i] for i in index))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set cut into three parts; the test part is for the judge alone.
+
+    report: what was read, dropped and damaged, as JSON-able counts and lists.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    validation: Images
+    test: Images
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def side_px(self) -> int:
+        """Side of the stored square images, in px."""
+        return int(self.train.pixels.shape[1])
+
+    def counts(self) -> dict[str, list[int]]:
+        """Count the images per class in each part."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {k: np.bincount(p.labels, minlength=len(self.classes)).tolist() for k, p in parts.items()}
+
+    def fingerprint(self) -> str:
+        """Hash classes, names, labels and pixels of the three parts (sha256, 64 hex digits)."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for part in (self.train, self.validation, self.test):
+            digest.update("\0".join(part.names).encode())
+            digest.update(np.ascontiguousarray(part.labels, dtype="<i8").tobytes())
+            digest.update(str(part.pixels.shape).encode())
+            digest.update(np.ascontiguousarray(part.pixels))
+        return digest.hexdigest()
+
+
+def merge(first: Images, second: Images) -> Images:
+    """Join two parts: the final training learns from train and validation together."""
+    return Images(
+        np.concatenate([first.pixels, second.pixels]),
+        np.concatenate([first.labels, second.labels]),
+        first.names + second.names,
+    )
+
+
+def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Choose `count` positions with the class shares of the whole, sorted.
+
+    Largest remainders decide the odd ones; every class that has an image keeps at least one where count allows.
+    """
+    if not 0 <= count <= len(labels):
+        raise HarnessError(
+            f"{count} images asked for, {len(labels)} are there",
+            f"ask for 0 to {len(labels)} images",
+        )
+    rng = np.random.default_rng(seed)
+    kinds, sizes = np.unique(labels, return_counts=True)
+    exact = sizes * (count / max(len(labels), 1))
+    take = np.floor(exact).astype(int)
+    if count >= len(kinds):
+        take = np.maximum(take, 1)
+    while take.sum() < count:
+        take[np.argmax(np.where(take < sizes, exact - take, -np.inf))] += 1
+    while take.sum() > count:
+        take[np.argmax(np.where(take > 1, take - exact, -np.inf))] -= 1
+    chosen = [rng.permutation(np.flatnonzero(labels == k))[:t] for k, t in zip(kinds, take, strict=True)]
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def cut(labels: np.ndarray, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut positions into stratified parts by share; what remains is the last part."""
+    rest = np.arange(len(labels))
+    parts = []
+    for number, share in enumerate(shares):
+        inner = stratified(labels[rest], round(share * len(labels)), seed + number)
+        parts.append(rest[inner])
+        rest = np.delete(rest, inner)
+    return [*parts, rest]

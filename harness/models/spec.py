@@ -1,0 +1,64 @@
+"""A network as pure data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One block, repeated.
+
+    block: a name in `models.build.BLOCKS`. channels: output channels (0 where a block keeps its input's).
+    stride_on: which repeat carries the stride (the course strides the last Conv but the first inverted residual).
+    options: what this block alone takes (kernel, activation, expand, ...).
+    """
+
+    block: str
+    channels: int = 0
+    repeat: int = 1
+    stride: int = 1
+    stride_on: Literal["first", "last"] = "first"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, the options beside the rest."""
+        base = {k: getattr(self, k) for k in ("block", "channels", "repeat", "stride", "stride_on")}
+        return base | self.options
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], where: str = "stage") -> Stage:
+        """Rebuild from plain values; unknown keys are the block's options, checked when it is built."""
+        if not isinstance(raw, dict) or "block" not in raw:
+            raise HarnessError(f"{where}: {raw!r} names no block", "write `block: conv` and its arguments")
+        known = {k: raw[k] for k in ("block", "channels", "repeat", "stride", "stride_on") if k in raw}
+        return cls(**known, options={k: v for k, v in raw.items() if k not in known})
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Stages in order; the builder adds global average pooling and the classifier."""
+
+    stages: tuple[Stage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"stages": [s.to_dict() for s in self.stages]}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], where: str = "model") -> ModelSpec:
+        """Rebuild from plain values; a null stage (the space's `pass`) is left out."""
+        stages = raw.get("stages") if isinstance(raw, dict) else None
+        if not stages:
+            raise HarnessError(f"{where}: no stages", "list at least one stage under `model.stages`")
+        kept = [(i, s) for i, s in enumerate(stages) if s is not None]
+        return cls(tuple(Stage.from_dict(s, f"{where}.stages.{i}") for i, s in kept))
+
+    def digest(self) -> str:
+        """Hash the canonical JSON (16 hex digits)."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
