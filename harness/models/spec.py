@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from harness.errors import HarnessError
+from harness.models.rounding import ceil8
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Stage:
         base = {k: getattr(self, k) for k in ("block", "channels", "repeat", "stride", "stride_on")}
         return base | self.options
 
+    def scaled(self, depth: float, width: float) -> Stage:
+        """Multiply repeats (at least 1) and channels (up to a multiple of 8), as the course's multiples do."""
+        repeat = max(round(self.repeat * depth), 1) if self.repeat > 1 else self.repeat
+        channels = self.channels if width == 1 or not self.channels else ceil8(self.channels * width)
+        return replace(self, repeat=repeat, channels=channels)
+
     @classmethod
     def from_dict(cls, raw: dict[str, Any], where: str = "stage") -> Stage:
         """Rebuild from plain values; unknown keys are the block's options, checked when it is built."""
@@ -52,12 +59,21 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], where: str = "model") -> ModelSpec:
-        """Rebuild from plain values; a null stage (the space's `pass`) is left out."""
+        """Rebuild from plain values; a null stage (the space's `pass`) is left out.
+
+        `depth_multiple` and `width_multiple` are worked into the stages, so that what is recorded is what is built.
+        """
         stages = raw.get("stages") if isinstance(raw, dict) else None
         if not stages:
             raise HarnessError(f"{where}: no stages", "list at least one stage under `model.stages`")
+        unknown = set(raw) - {"stages", "depth_multiple", "width_multiple"}
+        if unknown:
+            raise HarnessError(
+                f"{where}: unknown part '{sorted(unknown)[0]}'", "allowed: stages, depth_multiple, width_multiple"
+            )
         kept = [(i, s) for i, s in enumerate(stages) if s is not None]
-        return cls(tuple(Stage.from_dict(s, f"{where}.stages.{i}") for i, s in kept))
+        read = [Stage.from_dict(s, f"{where}.stages.{i}") for i, s in kept]
+        return cls(tuple(s.scaled(raw.get("depth_multiple", 1.0), raw.get("width_multiple", 1.0)) for s in read))
 
     def digest(self) -> str:
         """Hash the canonical JSON (16 hex digits)."""

@@ -1,0 +1,67 @@
+"""`python -m harness VERB ...`: what is not one of the three root scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from harness.errors import HarnessError, pick
+
+USAGE = """python -m harness VERB [key=value ...] [--json]
+
+  front study=NAME                 the Pareto set of a study, as a table and as candidate files
+  report study=NAME                pictures of a study: history and Pareto set
+  score submissions/NAME           judge a submission as the organiser would; the verdict goes to the board
+  standings [competition=NAME]     the board
+  measure FILE.onnx [...]          time models beside the competition's reference network
+
+--json prints JSON where a table would stand. Settings are Hydra's: `storage.url=...`, `competition=taco2021`.
+"""
+
+
+def shell(main: Callable[[list[str]], None], arguments: list[str], text: str, root: str = "") -> None:
+    """Run a script's main function: --help teaches, a user's mistake is one error without a traceback.
+
+    Exit code 0 for success, 2 for a user's mistake, 130 after Ctrl-C.
+    """
+    if "--help" in arguments or "-h" in arguments:
+        print(text.strip())
+        if root:
+            print(_settings(root, [a for a in arguments if not a.startswith("-")]))
+        return
+    try:
+        main(arguments)
+    except HarnessError as e:
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _settings(root: str, overrides: Sequence[str]) -> str:
+    """Show a root's settings as they would be, and the choices of each group."""
+    from omegaconf import OmegaConf
+
+    from harness import config
+
+    groups = "\n".join(f"  {name}={'|'.join(choices)}" for name, choices in config.groups().items())
+    try:
+        settings = OmegaConf.to_yaml(OmegaConf.structured(config.load(root, overrides)))
+    except HarnessError as e:
+        settings = f"error: {e}"
+    return f"\nGroups (conf/):\n{groups}\n\nSettings, as this command line leaves them:\n{settings}"
+
+
+def main(arguments: list[str]) -> None:
+    """Run a verb."""
+    if not arguments:
+        print(USAGE)
+        return
+    from harness import verbs
+
+    verb, rest = arguments[0], [a for a in arguments[1:] if a != "--json"]
+    pick(verbs.VERBS, verb, "python -m harness")(rest, "--json" in arguments)
+
+
+if __name__ == "__main__":
+    shell(main, sys.argv[1:], USAGE)

@@ -1,0 +1,231 @@
+"""The door for settings: Hydra composes YAML and command line, dataclasses check it, typed values go on.
+
+Hydra and OmegaConf are imported here and nowhere deeper.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.data.sets import DATASETS
+from harness.errors import HarnessError, nearest, pick
+from harness.measure.competition import Competition
+from harness.search.gate import Gate
+from harness.search.proxy import Proxy
+from harness.search.study import Study
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+T = TypeVar("T")
+
+
+@dataclass
+class Storage:
+    """Where studies live."""
+
+    url: str = "sqlite:///runs/harness.db"
+
+
+@dataclass
+class Schedule:
+    """What the final training changes in a candidate's recipe; null keeps the candidate's value."""
+
+    epochs: int = 60
+    batch: int | None = None
+    label_smoothing: float | None = 0.1
+    ema: float | None = 0.998
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass
+class Change:
+    """What the final training changes in a candidate's augmentation; null keeps the candidate's value."""
+
+    n: int | None = None
+    m: int | None = None
+    flip: bool | None = None
+    crop: float | None = None
+    cutout: float | None = None
+
+
+@dataclass
+class Tune:
+    """Settings of `tune.py`."""
+
+    data: dict[str, Any] = MISSING
+    space: dict[str, Any] = MISSING
+    proxy: Proxy = field(default_factory=Proxy)
+    competition: Competition = field(default_factory=Competition)
+    gate: Gate = field(default_factory=Gate)
+    study: Study = field(default_factory=Study)
+    storage: Storage = field(default_factory=Storage)
+    workers: int = 1
+    latency_s: float = 1.5
+    device: str = "auto"
+    track: str = "offline"
+    runs: str = "runs"
+
+
+@dataclass
+class Train:
+    """Settings of `train.py`."""
+
+    data: dict[str, Any] = MISSING
+    competition: Competition = field(default_factory=Competition)
+    study: str = ""
+    trial: str = "best"
+    candidate: str = ""
+    model: str = ""
+    resolution_px: int = 0
+    recipe: Schedule = field(default_factory=Schedule)
+    augment: Change = field(default_factory=Change)
+    hold_out: bool = False
+    run: str = ""
+    threads: int = 0
+    seed: int = 0
+    storage: Storage = field(default_factory=Storage)
+    device: str = "auto"
+    track: str = "offline"
+    runs: str = "runs"
+
+
+@dataclass
+class Submit:
+    """Settings of `inference.py` and `python -m harness score`."""
+
+    data: dict[str, Any] = MISSING
+    competition: Competition = field(default_factory=Competition)
+    run: str = ""
+    name: str = ""
+    submissions: str = "submissions"
+    force: bool = False
+    latency_s: float = 4.0
+    board: Storage = field(default_factory=lambda: Storage("sqlite:///runs/board.db"))
+    runs: str = "runs"
+    track: str = "offline"
+
+
+ROOTS = {"tune": Tune, "train": Train, "submit": Submit}
+
+
+def load(root: str, overrides: Sequence[str]) -> Any:
+    """Compose `conf/ROOT.yaml` with command-line overrides and return the root's dataclass.
+
+    Raises:
+        HarnessError: a key, a choice or a type is wrong; the message names it and what is allowed.
+    """
+    kind = ROOTS[root]
+    store = ConfigStore.instance()
+    store.store(name=f"{root}_schema", node=kind)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(root, overrides=list(overrides))
+        typed = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
+        raise _explained(e, kind, overrides) from e
+    return typed
+
+
+def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
+    """Turn the `data` group into a data set's name and its typed options.
+
+    Raises:
+        HarnessError: an option is unknown or of the wrong type.
+    """
+    options = {k: v for k, v in data.items() if k not in ("name", "resolutions_px", "flip")}
+    kind, _ = pick(DATASETS, str(data.get("name")), "data.name")
+    allowed = [f.name for f in fields(kind)]
+    for key in options:
+        if key not in allowed:
+            raise HarnessError(
+                f"data.{key}: unknown option of {data['name']}; allowed: {', '.join(allowed)}",
+                f"{nearest(key, allowed)}rename or remove it",
+            )
+    try:
+        return str(data["name"]), OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), options))
+    except OmegaConfBaseException as e:
+        raise HarnessError(f"data: {_first(e)}", "give a value of that type") from e
+
+
+def given(overrides: Sequence[str], key: str) -> str | None:
+    """Return what the command line sets a key to."""
+    values = [o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == key and "=" in o]
+    return values[-1] if values else None
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        HarnessError: it isn't there or isn't YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError as e:
+        raise HarnessError(f"{path}: no such file", "check the path") from e
+    except yaml.YAMLError as e:
+        raise HarnessError(f"{path}: not YAML: {' '.join(str(e).split())}", "mend the file") from e
+
+
+def groups() -> dict[str, list[str]]:
+    """List the choices of each group in `conf/`."""
+    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in sorted(CONF.iterdir()) if d.is_dir()}
+
+
+def _first(e: Exception) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(e)).strip().splitlines()[0]
+
+
+def _explained(e: Exception, kind: type, overrides: Sequence[str]) -> HarnessError:
+    """Say what Hydra or OmegaConf found wrong, in the harness's words."""
+    cause = e
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, HarnessError):
+        return cause
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", f"{e} {cause}").split())
+    if found := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
+        group, choice = found.groups()
+        allowed = groups().get(group, [])
+        return HarnessError(
+            f"{group}={choice}: unknown choice; allowed: {', '.join(allowed)}", f"{nearest(choice, allowed)}take one of these"
+        )
+    if found := re.search(r"(?:Key|key) '([^']+)' (?:is )?not in", text):
+        return _unknown(found.group(1), kind, overrides)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown(found.group(1), kind, overrides)
+    key = getattr(cause, "full_key", None)
+    where = f"{key}: " if key else ""
+    return HarnessError(f"{where}{_first(cause)}", "give a value of the right type; --help shows the settings")
+
+
+def _unknown(key: str, kind: type, overrides: Sequence[str]) -> HarnessError:
+    """Name an unknown key and its nearest known one."""
+    full = next((o.split("=")[0].lstrip("+~") for o in overrides if key.split(".")[-1] in o.split("=")[0]), key)
+    known = sorted(_keys(kind))
+    parent = full.rpartition(".")[0]
+    allowed = [k for k in known if k.rpartition(".")[0] == parent] or known
+    return HarnessError(f"{full}: unknown setting; allowed: {', '.join(allowed)}", f"{nearest(full, known)}--help shows all")
+
+
+def _keys(kind: type, prefix: str = "") -> list[str]:
+    """List the settings of a dataclass, nested ones with their path."""
+    found = []
+    for f in fields(kind):
+        default = f.default_factory() if callable(f.default_factory) else f.default
+        nested = hasattr(default, "__dataclass_fields__")
+        found += _keys(type(default), f"{prefix}{f.name}.") if nested else [f"{prefix}{f.name}"]
+    return found
+
+

@@ -1,0 +1,156 @@
+"""From photographs to stored squares: decode, cut out, pad; which boxes to leave out; parts by photograph."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from harness.errors import HarnessError
+
+MAX_MEGAPIXELS = 100
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode an image file once, upright by its EXIF orientation, to uint8 (H, W, 3) RGB.
+
+    Raises:
+        ValueError: the file is no usable image; the message is the reason.
+    """
+    if not data:
+        raise ValueError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError("not an image") from None  # Pillow's text holds a memory address
+    megapixels = image.width * image.height / 1e6
+    if megapixels > MAX_MEGAPIXELS:
+        raise ValueError(f"{megapixels:.0f} megapixels, over {MAX_MEGAPIXELS}")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"more than 8 bits a channel (mode {image.mode})")  # convert() would clip it to white
+    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def square(image: np.ndarray, side_px: int) -> np.ndarray:
+    """Scale the longer side to side_px, then centre on a black square (the course's SquarePad)."""
+    height, width = image.shape[:2]
+    scale = side_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = image if scale == 1 else cv2.resize(image, size, interpolation=how)
+    top, left = (side_px - size[1]) // 2, (side_px - size[0]) // 2
+    canvas = np.zeros((side_px, side_px, 3), dtype=np.uint8)
+    canvas[top : top + size[1], left : left + size[0]] = small
+    return canvas
+
+
+def cut_out(photo: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
+    """Cut a box (x, y, width, height in px) with a margin (share of its longer side), clipped at the edge."""
+    x, y, width, height = (float(v) for v in box)
+    extra = margin * max(width, height)
+    rows = slice(max(0, math.floor(y - extra)), math.ceil(y + height + extra))
+    columns = slice(max(0, math.floor(x - extra)), math.ceil(x + width + extra))
+    return photo[rows, columns]
+
+
+def unusable(boxes: np.ndarray) -> np.ndarray:
+    """Mark boxes (N, 4) without an area."""
+    return ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+
+
+def too_small(boxes: np.ndarray, min_side_px: float, min_longer_px: float) -> np.ndarray:
+    """Mark boxes whose shorter or longer side is under its limit."""
+    sides = boxes[:, 2:]
+    return (sides.min(axis=1) < min_side_px) | (sides.max(axis=1) < min_longer_px)
+
+
+def too_long(boxes: np.ndarray, max_aspect: float) -> np.ndarray:
+    """Mark boxes whose longer side is over max_aspect times the shorter."""
+    sides = boxes[:, 2:]
+    return sides.max(axis=1) > max_aspect * sides.min(axis=1)
+
+
+def overlapping(boxes: np.ndarray, iou: float) -> np.ndarray:
+    """Mark the larger of any two boxes of one photograph with an IoU over the threshold.
+
+    From the smallest up, each box is held against those kept: a box goes only for a smaller one that stays.
+    """
+    drop = np.zeros(len(boxes), dtype=bool)
+    kept: list[int] = []
+    for i in np.argsort(boxes[:, 2] * boxes[:, 3], kind="stable"):
+        drop[i] = bool(kept) and bool((overlap(boxes[i], boxes[kept]) > iou).any())
+        if not drop[i]:
+            kept.append(int(i))
+    return drop
+
+
+def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of one box (4,) with others (N, 4)."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    return common / (np.prod(box[2:]) + np.prod(others[:, 2:], axis=1) - common)
+
+
+def rare(labels: np.ndarray, least: int) -> np.ndarray:
+    """Mark the members of classes with fewer than `least` members."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return counts[inverse] < least
+
+
+def refuse_too_big(count: int, side_px: int, max_gb: float) -> None:
+    """Refuse more pixels than fit, before the first is decoded.
+
+    Raises:
+        HarnessError: count squares of side_px take more than max_gb (10^9 bytes).
+    """
+    need = count * side_px**2 * 3 / 1e9
+    if need > max_gb:
+        raise HarnessError(
+            f"data.side_px={side_px}: {count:,} images take {need:.1f} GB, data.max_gb allows {max_gb:g}",
+            f"lower data.side_px to {math.isqrt(int(max_gb * 1e9 / 3 / count))} or less, or raise data.max_gb",
+        )
+
+
+def cut_groups(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut positions into parts of about the given shares of each class, each group whole in one part.
+
+    The heaviest group first (rare classes weigh more), each goes where it brings the class counts closest to
+    their share; then parts without some class get a group from a part that can spare it.
+    """
+    kinds, kind = np.unique(labels, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    table = np.zeros((len(names), len(kinds)))
+    np.add.at(table, (group, kind), 1)
+    total = table.sum(axis=0)
+    goal = np.asarray(shares)[:, None] * total
+    have = np.zeros_like(goal)
+    part = np.empty(len(names), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(names))
+    for g in order[np.argsort(-(table / total).sum(axis=1)[order], kind="stable")]:
+        worse = ((have + table[g] - goal) ** 2 - (have - goal) ** 2) / total
+        part[g] = np.argmin(worse.sum(axis=1))
+        have[part[g]] += table[g]
+    fill_gaps(part, table, have)
+    return [np.flatnonzero(part[group] == p) for p in range(len(shares))]
+
+
+def fill_gaps(part: np.ndarray, table: np.ndarray, have: np.ndarray) -> None:
+    """Move the smallest group that can be spared to each part that lacks a class, in place.
+
+    part: (G,) of each group. table: (G, C) and have: (P, C) members of each class in each group and part.
+    """
+    for p, c in np.argwhere(have == 0):
+        spare = ((have[part] > table) | (table == 0)).all(axis=1) & (part != p) & (table[:, c] > 0)
+        if have[p, c] == 0 and spare.any():
+            g = min(np.flatnonzero(spare), key=lambda g: table[g].sum())
+            have[part[g]] -= table[g]
+            have[p] += table[g]
+            part[g] = p

@@ -1,0 +1,48 @@
+"""Batches of augmented images, made beside the training."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from harness.data.augment import Augment, augment
+from harness.data.prepare import Preprocessing
+from harness.seed import generator
+
+AHEAD = 3  # batches ready before they are asked for
+
+
+def batches(
+    pixels: np.ndarray, labels: np.ndarray, how: Augment, size: int, seed: int, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,)), in an order of its own.
+
+    Every batch has its own random stream from (seed, epoch, number): a resumed run sees the same images. The last,
+    smaller batch is left out, unless it is the only one.
+    """
+    order = generator(seed, "order", epoch).permutation(len(labels))
+    count = max(1, len(labels) // size)
+
+    def make(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = order[number * size : (number + 1) * size]
+        made = augment(pixels[chosen], how, generator(seed, "augment", epoch, number))
+        return torch.from_numpy(made), torch.from_numpy(labels[chosen])
+
+    with ThreadPoolExecutor(1) as pool:
+        ready = deque(pool.submit(make, i) for i in range(min(AHEAD, count)))
+        for number in range(count):
+            batch = ready.popleft().result()
+            if number + AHEAD < count:
+                ready.append(pool.submit(make, number + AHEAD))
+            yield batch
+
+
+def normalised(images: torch.Tensor, how: Preprocessing, device: torch.device) -> torch.Tensor:
+    """Turn uint8 (B, R, R, 3) into float32 (B, 3, R, R) on the device, laid out channels last."""
+    mean = torch.tensor(how.mean, device=device) * 255
+    scale = 1 / (torch.tensor(how.std, device=device) * 255)
+    return ((images.to(device).float() - mean) * scale).permute(0, 3, 1, 2)

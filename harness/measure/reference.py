@@ -1,0 +1,28 @@
+"""The frozen network that every model is timed beside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.models.build import build
+from harness.models.spec import ModelSpec
+from harness.runtime.export import export
+
+
+def reference_model(reference: dict[str, Any], cache: Path) -> Path:
+    """Return the ONNX file of a competition's reference network, building it once a cache folder.
+
+    reference: `model` (a spec as plain values), `resolution_px`, `classes`. Weights come from seed 0: they don't
+    matter for time, and the same file results on every machine.
+    """
+    key = hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache / f"reference-{key}.onnx"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        spec = ModelSpec.from_dict(reference["model"], "competition.reference.model")
+        model = build(spec, reference["classes"], reference["resolution_px"])
+        export(model, reference["resolution_px"], path)
+    return path

@@ -1,0 +1,67 @@
+"""The Pareto set of a study: no trial is both better and faster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.table import Table
+
+from harness.search.study import finished
+
+
+def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the finished trials that no other beats in F1 and latency ratio at once, fastest first."""
+    by_time = sorted(trials, key=lambda t: (t.user_attrs["figures"]["ratio"], -t.user_attrs["figures"]["f1"]))
+    kept: list[FrozenTrial] = []
+    for trial in by_time:
+        if not kept or trial.user_attrs["figures"]["f1"] > kept[-1].user_attrs["figures"]["f1"]:
+            kept.append(trial)
+    return kept
+
+
+def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:
+    """Write each trial's candidate as a file that `train.py candidate=` takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for trial in trials:
+        path = folder / f"trial-{trial.number:05d}.json"
+        path.write_text(json.dumps(trial.user_attrs["candidate"], indent=2) + "\n")
+        paths.append(path)
+    return paths
+
+
+def table(trials: Sequence[FrozenTrial], title: str) -> Table:
+    """Lay the trials out for reading."""
+    shown = Table(title=title)
+    for name in ("trial", "points", "F1", "latency ms", "ratio", "MMACs", "params", "px", "blocks"):
+        shown.add_column(name, justify="left" if name == "blocks" else "right")
+    for t in trials:
+        f, candidate = t.user_attrs["figures"], t.user_attrs["candidate"]
+        blocks = " ".join(
+            f"{s['block']}{s['channels']}" + (f"x{s['repeat']}" if s["repeat"] > 1 else "") for s in candidate["model"]["stages"]
+        )
+        shown.add_row(
+            str(t.number), f"{f['points']:.4f}", f"{f['f1']:.4f}", f"{f['latency_ms']:.4f}", f"{f['ratio']:.3f}",
+            f"{f['macs'] / 1e6:.2f}", f"{f['parameters']:,}", str(candidate["resolution_px"]), blocks,
+        )  # fmt: skip
+    return shown
+
+
+def summarise(study: optuna.Study, folder: Path) -> None:
+    """Print the best trials of a study and what to do next."""
+    best, several = finished(study)[:5], len(study.directions) > 1
+    if not best:
+        print(f"no trial of study {study.study_name} finished; the reasons are in {folder}/*/error.txt")
+        return
+    shown = front(finished(study)) if several else best
+    Console().print(table(shown, f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"))
+    number = shown[0].number if several else "best"
+    print(f"runs:  {folder}")
+    print(f"next:  python train.py study={study.study_name} trial={number}")
+    print(f"       python -m harness front study={study.study_name}")
+    print(f"       python -m harness report study={study.study_name}")

@@ -1,0 +1,56 @@
+"""Refuse a trial before it trains: it is known already, too dear, or can't win any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.measure.competition import Competition, Figures, better, optimistic
+
+
+@dataclass
+class Gate:
+    """What no candidate may exceed; 0 for no limit."""
+
+    max_macs: int = 0
+    max_parameters: int = 0
+    max_latency_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trial that finished earlier."""
+
+    number: int
+    digest: str
+    points: float | None
+
+
+def duplicate(digest: str, known: Sequence[Known]) -> str | None:
+    """Say which finished trial already tried this candidate."""
+    same = [k.number for k in known if k.digest == digest]
+    return f"duplicate of trial {same[0]}" if same else None
+
+
+def too_dear(gate: Gate, macs: int, parameters: int, latency_ms: float) -> str | None:
+    """Say which limit a candidate exceeds."""
+    figures = {"macs": macs, "parameters": parameters, "latency_ms": latency_ms}
+    for name, value in figures.items():
+        limit = getattr(gate, f"max_{name}")
+        if limit and value > limit:
+            return f"{name} {value:g} over the limit {limit:g}"
+    return None
+
+
+def hopeless(competition: Competition, figures: Figures, known: Sequence[Known]) -> str | None:
+    """Say if even a perfect F1 could not beat the best trial at this latency."""
+    scored = [k for k in known if k.points is not None]
+    if not scored:
+        return None
+    best = scored[0]
+    for trial in scored:
+        best = trial if better(competition, trial.points, best.points) else best
+    limit = optimistic(competition, figures)
+    if better(competition, limit, best.points):
+        return None
+    return f"at best {limit:.4f} points at this latency, trial {best.number} has {best.points:.4f}"

@@ -1,0 +1,161 @@
+"""One honest trial, from start to end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from harness.data.prepare import Preprocessing, prepare, statistics
+from harness.data.split import Images
+from harness.measure.competition import Competition, Figures, points
+from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.machine import versions
+from harness.measure.process import measure, predict
+from harness.measure.quality import macro_f1
+from harness.measure.reference import reference_model
+from harness.models.build import build
+from harness.runtime.export import export
+from harness.search import gate
+from harness.search.candidate import Candidate
+from harness.search.proxy import Proxy, at
+from harness.search.space import fixed, suggest
+from harness.seed import derive
+from harness.track.journal import Journal
+from harness.track.mirror import Mirror
+from harness.train.loop import Epoch, fit
+from harness.train.loop import predict as predict_in_memory
+from harness.train.precision import Precision, probe
+
+RUNGS = 4  # how often a trial reports to the pruner
+RUNG_IMAGES = 2_500  # on how many images: enough to tell a bad trial
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all trials of a study have in common, loaded once a worker."""
+
+    train: Images
+    score: Images
+    classes: tuple[str, ...]
+    space: Mapping[str, Any]
+    proxy: Proxy
+    competition: Competition
+    gate: gate.Gate
+    objective: str
+    seed: int
+    device: torch.device
+    reference_cache: Path
+    latency_s: float
+
+    def searched(self) -> dict[str, Any]:
+        """Return the space with the proxy's fixed parts in it."""
+        return fixed(dict(self.space), {"recipe.epochs": self.proxy.epochs} | self.proxy.fix)
+
+
+Known = Callable[[], list[gate.Known]]
+
+
+def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mirror) -> dict[str, Any]:
+    """Run a trial and return its figures; its folder holds what rebuilds it.
+
+    Raises:
+        optuna.TrialPruned: the gate refused it, or the pruner stopped it; the reason is the message.
+        HarnessError, Diverged, MemoryError and whatever else goes wrong: the caller fails the trial with the reason.
+    """
+    begin = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    candidate = suggest(task.searched(), trial)
+    _save(folder / "candidate.json", candidate.to_dict())
+    trial.set_user_attr("candidate", candidate.to_dict())
+    trial.set_user_attr("digest", candidate.digest())
+    _refuse(gate.duplicate(candidate.digest(), known()))
+
+    model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
+    artefact = export(model, candidate.resolution_px, folder / "model.onnx")
+    cost = {"macs": macs_of_onnx(artefact), "parameters": parameters_of_onnx(artefact)}
+    reference = reference_model(task.competition.reference, task.reference_cache)
+    latency = measure(artefact, reference, task.competition.threads, task.latency_s)
+    _save(folder / "latency.json", latency.to_dict())
+    cost |= {"latency_ms": latency.ms, "ratio": latency.ratio}
+    trial.set_user_attr("cost", cost)
+    mirror.summary(cost)
+    _refuse(gate.too_dear(task.gate, cost["macs"], cost["parameters"], latency.ms))
+    blank = Figures(f1=0.0, ratio=latency.ratio, latency_ms=latency.ms, macs=cost["macs"])
+    if task.objective == "points":
+        _refuse(gate.hopeless(task.competition, blank, known()))
+
+    trained, preprocessing, precision = _train(trial, task, candidate, model, blank, folder, mirror)
+    export(trained, candidate.resolution_px, artefact)
+    logits = predict(artefact, prepare(task.score.pixels, preprocessing), task.competition.threads)
+    f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
+    scored = points(task.competition, Figures(f1, latency.ratio, latency.ms, cost["macs"]))
+    figures = {"f1": f1, "points": scored, **cost, "seconds": round(time.perf_counter() - begin, 2)}
+    figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high, "precision": precision.dtype}
+    _save(folder / "result.json", figures | {"preprocessing": preprocessing.to_dict(), "versions": versions()})
+    mirror.summary(figures)
+    return figures
+
+
+def _train(
+    trial: optuna.Trial,
+    task: Task,
+    candidate: Candidate,
+    model: torch.nn.Module,
+    blank: Figures,
+    folder: Path,
+    mirror: Mirror,
+) -> tuple[torch.nn.Module, Preprocessing, Precision]:
+    """Train on the proxy, reporting points at each rung."""
+    train_px = max(4, round(candidate.resolution_px * task.proxy.pixels))
+    mean, std = statistics(task.train.pixels)
+    small, whole = (Preprocessing(px, mean, std) for px in (train_px, candidate.resolution_px))
+    images, score = at(task.train, train_px), at(task.score.take(slice_of(task.score)), train_px)
+    precision = probe(model, train_px, candidate.recipe.batch, task.device)
+    journal, epochs = Journal(folder), candidate.recipe.epochs
+    rungs = {round(epochs * (i + 1) / RUNGS) for i in range(RUNGS - 1)} - {0, epochs}
+
+    def on_epoch(epoch: Epoch) -> None:
+        row = {"epoch": epoch.number, "loss": epoch.loss, "images_per_s": round(epoch.images_per_s, 1)}
+        if epoch.number in rungs:
+            found = predict_in_memory(epoch.model, score.pixels, small, precision)
+            f1 = macro_f1(score.labels, found, len(task.classes))
+            row |= {"f1": f1, "points": points(task.competition, _with(blank, f1))}
+        mirror.log(journal.log(**row))
+        if epoch.number in rungs and task.objective == "points":
+            trial.report(row["points"], epoch.number)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"pruner: {row['points']:.4f} points after {epoch.number} of {epochs} epochs")
+
+    trained = fit(
+        model, images, small, candidate.recipe, candidate.augment, precision,
+        seed=derive(task.seed, "fit"), device=task.device, on_epoch=on_epoch,
+    )  # fmt: skip
+    torch.save(trained.state_dict(), folder / "weights.pt")
+    return trained, whole, precision
+
+
+def slice_of(score: Images) -> Any:
+    """Choose the images that the rungs look at: a fixed, evenly spread part."""
+    return torch.linspace(0, len(score) - 1, min(RUNG_IMAGES, len(score))).long().numpy()
+
+
+def _with(blank: Figures, f1: float) -> Figures:
+    return Figures(**asdict(blank) | {"f1": f1})
+
+
+def _refuse(reason: str | None) -> None:
+    if reason:
+        raise optuna.TrialPruned(f"gate: {reason}")
+
+
+def _save(path: Path, what: Any) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(what, indent=2) + "\n")
+    part.replace(path)

@@ -1,0 +1,60 @@
+"""The reduced task that a trial trains on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harness.data.prepare import resize
+from harness.data.split import Dataset, Images, stratified
+from harness.errors import HarnessError
+from harness.seed import derive
+
+
+@dataclass
+class Proxy:
+    """How much of the task a trial sees.
+
+    images, score_images: training and validation images, 0 for all. pixels: share of the candidate's resolution it
+    trains at (its latency is always measured at the whole). fix: parts of the space replaced, by path.
+    """
+
+    name: str = "tiny"
+    images: int = 0
+    score_images: int = 0
+    epochs: int = 8
+    pixels: float = 1.0
+    fix: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pixels <= 1:
+            raise HarnessError(f"proxy.pixels={self.pixels}: outside 0..1", "give a share such as 0.5 or 1")
+        if self.images < 0 or self.score_images < 0 or self.epochs < 1:
+            raise HarnessError(f"proxy: {asdict(self)}", "images and score_images are 0 or more, epochs 1 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def subset(dataset: Dataset, proxy: Proxy, seed: int) -> tuple[Images, Images]:
+    """Return a trial's training and validation images: stratified, the same for every trial of a study.
+
+    Raises:
+        HarnessError: the data set has fewer images than the proxy asks for.
+    """
+    parts = {"images": dataset.train, "score_images": dataset.validation}
+    taken = []
+    for name, part in parts.items():
+        count = getattr(proxy, name)
+        if count > len(part):
+            raise HarnessError(
+                f"proxy.{name}={count}: {dataset.name} has {len(part)}", f"set proxy.{name} to at most {len(part)}"
+            )
+        taken.append(part.take(stratified(part.labels, count, derive(seed, name))) if count else part)
+    return taken[0], taken[1]
+
+
+def at(images: Images, resolution_px: int) -> Images:
+    """Return the images resized to a resolution."""
+    return Images(resize(images.pixels, resolution_px), images.labels, images.names)

@@ -1,0 +1,152 @@
+"""The search space: a candidate written in YAML, with ranges where the search decides.
+
+A space has the shape of a candidate. Any value in it may be a range instead:
+
+    {choice: [a, b, c]}                 one of the values
+    {choice: {name: subtree, ...}}      one of the subtrees; what stands in the others is not suggested
+    {int: [low, high], step: k}         a whole number; `log: true` for a logarithmic scale
+    {float: [low, high], step: x}       a number; likewise
+    {each: [names], of: subtree}        a list with one copy of the subtree a name
+    {down: [1, 2]}                      a stride: suggested while the map may still shrink, else 1
+
+A parameter's name is its path with the branches taken (`model.stages.m3.conv.kernel`), so a parameter is suggested
+only when it is used, and one name has one range.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from harness.errors import HarnessError
+from harness.search.candidate import Candidate
+
+KINDS = ("choice", "int", "float", "each", "down")
+MODIFIERS = {"int": ("step", "log"), "float": ("step", "log"), "each": ("of",), "choice": (), "down": ()}
+
+
+class Trial(Protocol):
+    """What a space needs of a trial: Optuna's `suggest_*`."""
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int: ...
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float: ...
+
+
+def suggest(space: dict[str, Any], trial: Trial) -> Candidate:
+    """Let a trial decide every range and return the candidate that results."""
+    tree = {k: v for k, v in space.items() if k not in ("name", "min_map_px", "max_down")}
+    return Candidate.from_dict(_Walk(trial, space).value(tree, ()), "space")
+
+
+def fixed(space: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a space with subtrees replaced: {"augment.n": 2, "recipe.optimizer": {...}}."""
+    result = dict(space)
+    for path, value in changes.items():
+        head, _, rest = path.partition(".")
+        result[head] = fixed(result.get(head) or {}, {rest: value}) if rest else value
+    return result
+
+
+def check(space: dict[str, Any]) -> None:
+    """Try a space before a study uses it: the smallest and the largest of everything.
+
+    Raises:
+        HarnessError: a range is misspelt or empty, or what it makes is not a candidate.
+    """
+    for end in (0, -1):
+        suggest(space, _Corner(end))
+
+
+class _Corner:
+    """A trial that always takes the first, or the last, of a range."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        return choices[self.end]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
+        return (low, high)[self.end]
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
+        return (low, high)[self.end]
+
+
+class _Walk:
+    """One walk through a space with one trial; it keeps count of the halvings so far."""
+
+    def __init__(self, trial: Trial, space: dict[str, Any]) -> None:
+        self.trial = trial
+        self.max_down = int(space.get("max_down", 5))
+        self.min_map_px = int(space.get("min_map_px", 2))
+        self.downs = 0
+        self.map_px: float | None = None
+
+    def value(self, node: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(node, list):
+            return [self.value(v, (*path, str(i))) for i, v in enumerate(node)]
+        if not isinstance(node, dict):
+            return node
+        kind = next((k for k in KINDS if k in node), None)
+        if kind is None:
+            # the resolution comes first: how often the map may shrink depends on it
+            keys = sorted(node, key=lambda k: k != "resolution_px") if not path else list(node)
+            made = {}
+            for key in keys:
+                made[key] = self.value(node[key], (*path, str(key)))
+                if not path and key == "resolution_px":
+                    self.map_px = made[key]
+            if made.get("block") and node.get("stride") in (2, 3):
+                self._shrink(node["stride"])
+            return made
+        extra = set(node) - {kind} - set(MODIFIERS[kind])
+        if extra:
+            raise HarnessError(
+                f"space {'.'.join(path)}: '{sorted(extra)[0]}' beside '{kind}'",
+                f"beside '{kind}' only {', '.join(MODIFIERS[kind]) or 'nothing'} is allowed",
+            )
+        return getattr(self, f"_{kind}")(node, path)
+
+    def _choice(self, node: dict[str, Any], path: tuple[str, ...]) -> Any:
+        options, name = node["choice"], ".".join(path)
+        if not options or not isinstance(options, (list, dict)):
+            raise HarnessError(f"space {name}: choice of {options!r}", "list at least one value")
+        taken = self.trial.suggest_categorical(name, list(options))
+        return self.value(options[taken], (*path, str(taken))) if isinstance(options, dict) else taken
+
+    def _int(self, node: dict[str, Any], path: tuple[str, ...]) -> int:
+        low, high = self._ends(node["int"], path, int)
+        return self.trial.suggest_int(
+            ".".join(path), low, high, step=node.get("step", 1), log=bool(node.get("log", False))
+        )
+
+    def _float(self, node: dict[str, Any], path: tuple[str, ...]) -> float:
+        low, high = self._ends(node["float"], path, float)
+        return self.trial.suggest_float(
+            ".".join(path), low, high, step=node.get("step"), log=bool(node.get("log", False))
+        )
+
+    def _each(self, node: dict[str, Any], path: tuple[str, ...]) -> list[Any]:
+        return [self.value(node["of"], (*path, str(name))) for name in node["each"]]
+
+    def _down(self, node: dict[str, Any], path: tuple[str, ...]) -> int:
+        if self.downs >= self.max_down or (self.map_px or 1e9) / 2 < self.min_map_px:
+            return 1
+        taken = self.trial.suggest_categorical(".".join(path), list(node["down"]))
+        if taken > 1:
+            self._shrink(taken)
+        return taken
+
+    def _shrink(self, stride: int) -> None:
+        self.downs += 1
+        self.map_px = self.map_px / stride if self.map_px else None
+
+    @staticmethod
+    def _ends(ends: Any, path: tuple[str, ...], kind: type) -> tuple[Any, Any]:
+        good = isinstance(ends, list) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
+        if not good or ends[0] > ends[1]:
+            raise HarnessError(
+                f"space {'.'.join(path)}: {kind.__name__} {ends!r}", "write [low, high] with low not above high"
+            )
+        return kind(ends[0]), kind(ends[1])

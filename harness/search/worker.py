@@ -1,0 +1,146 @@
+"""A worker: takes slots of the budget and runs a trial for each, until there are none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.errors import HarnessError
+from harness.search import budget
+from harness.search.gate import Known
+from harness.search.study import Shared
+
+RunTrial = Callable[[optuna.Trial, Callable[[], list[Known]]], dict[str, Any]]
+"""Runs one trial and returns its figures; raises TrialPruned, or anything else for a failure."""
+
+
+def name_of_this_worker() -> str:
+    """Name this worker for people: host and process."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path]) -> int:
+    """Run trials until the study's budget is finished; return how many this worker finished.
+
+    A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back.
+    """
+    owner, finished = name_of_this_worker(), 0
+    study, engine, settings = shared.optuna, shared.engine, shared.settings
+    while True:
+        slot = budget.claim(engine, settings.name, owner, settings.lease_s, settings.trials)
+        if slot is None:
+            left = budget.counts(engine, settings.name, settings.trials)
+            if not left["free"] and not left["leased"]:
+                break
+            time.sleep(min(2.0, settings.lease_s / 5))  # another worker's trial may fail, or its lease run out
+            continue
+        if slot.lost is not None and not _was_told(study, slot.lost):
+            fail(study, slot.lost, "its worker died")
+        elif slot.lost is not None:  # killed between telling and settling: the result stands
+            budget.settle(engine, slot)
+            continue
+        trial = study.ask()
+        budget.attach(engine, slot, trial.number)
+        trial.set_user_attr("worker", owner)
+        with _beating(shared, slot):
+            finished += _one(shared, slot, trial, run_trial, error_folder)
+    for number in budget.abandoned(engine, settings.name):
+        fail(study, number, "its worker died, as two before it")
+    return finished
+
+
+def _one(
+    shared: Shared, slot: budget.Slot, trial: optuna.Trial, run_trial: RunTrial, error_folder: Callable[[int], Path]
+) -> int:
+    """Run one trial and tell how it ended; return 1 if it counts."""
+    study, engine = shared.optuna, shared.engine
+    try:
+        figures = run_trial(trial, lambda: known(study))
+    except optuna.TrialPruned as e:
+        trial.set_user_attr("reason", str(e))
+        return _tell(shared, slot, trial, state=TrialState.PRUNED)
+    except KeyboardInterrupt:
+        fail(study, trial.number, "interrupted")
+        budget.release(engine, slot, failed=False)
+        raise
+    except Exception as e:  # whatever a candidate does to its trial must not end the worker; the reason is kept
+        folder = error_folder(trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(traceback.format_exc())
+        fail(study, trial.number, reason_of(e))
+        budget.release(engine, slot, failed=True)
+        print(f"trial {trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
+        return 0
+    if not budget.renew(engine, slot, shared.settings.lease_s):
+        print(f"trial {trial.number}: the lease ran out, another worker has taken it up; dropped", flush=True)
+        return 0
+    trial.set_user_attr("figures", figures)
+    both = (figures["f1"], figures["ratio"])
+    return _tell(shared, slot, trial, values=figures["points"] if shared.settings.objective == "points" else both)
+
+
+def _tell(shared: Shared, slot: budget.Slot, trial: optuna.Trial, **result: Any) -> int:
+    """Tell the study, then settle the slot: killed in between, the next holder of the slot finds the result told."""
+    shared.optuna.tell(trial, skip_if_finished=True, **result)
+    return int(budget.settle(shared.engine, slot))
+
+
+def _was_told(study: optuna.Study, number: int) -> bool:
+    trial = next(t for t in study.get_trials(deepcopy=False) if t.number == number)
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def fail(study: optuna.Study, number: int, reason: str) -> None:
+    """Mark a trial as failed, with the reason."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    if not study._storage.get_trial(trial_id).state.is_finished():
+        study._storage.set_trial_user_attr(trial_id, "reason", reason)
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def reason_of(e: BaseException) -> str:
+    """Say in one line why a trial failed."""
+    text = (str(e).strip().splitlines() or [""])[0]
+    if isinstance(e, MemoryError) or "not enough memory" in text or "out of memory" in text:
+        return f"out of memory: {text}"
+    return e.what if isinstance(e, HarnessError) else f"{type(e).__name__}: {text}"
+
+
+def known(study: optuna.Study) -> list[Known]:
+    """List the finished trials for the gate."""
+    single = len(study.directions) == 1
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [Known(t.number, t.user_attrs.get("digest", ""), t.value if single else None) for t in trials]
+
+
+@contextlib.contextmanager
+def _beating(shared: Shared, slot: budget.Slot) -> Iterator[None]:
+    """Renew the lease while a trial runs; a database that is away for a moment is asked again."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(shared.settings.lease_s / 4):
+            try:
+                if not budget.renew(shared.engine, slot, shared.settings.lease_s):
+                    return
+            except SQLAlchemyError as e:
+                print(f"lease of slot {slot.number}: {reason_of(e)}; trying again", flush=True)
+
+    thread = threading.Thread(target=beat, daemon=True, name="lease")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
