@@ -82,7 +82,7 @@ def _stage(stage: Stage, x: Tensor, where: str) -> tuple[nn.Sequential, Tensor]:
     """Build the repeats of a stage and run `x` through them."""
     builder = pick(BLOCKS, stage.block, where)
     _check_stage(stage, where)
-    strided = 0 if stage.stride_on == "last" else stage.repeat - 1
+    strided = 0 if stage.stride_on == "first" else stage.repeat - 1
     built = nn.Sequential()
     for i in range(stage.repeat):
         stride = stage.stride if i == strided else 1

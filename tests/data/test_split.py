@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.crops import cut_groups
@@ -14,6 +14,7 @@ SHARES = st.floats(0.05, 0.4)
 SEEDS = st.integers(0, 2**31)
 
 
+@settings(deadline=None)
 @given(LABELS, SHARES, SHARES, SEEDS)
 def test_a_cut_puts_every_position_in_one_part(labels, first, second, seed):
     """The parts are disjoint and complete, and as large as asked for."""
@@ -22,6 +23,7 @@ def test_a_cut_puts_every_position_in_one_part(labels, first, second, seed):
     assert [len(p) for p in parts[:2]] == [round(first * len(labels)), round(second * len(labels))]
 
 
+@settings(deadline=None)
 @given(LABELS, SHARES, SEEDS)
 def test_class_shares_are_kept_within_one_image(labels, share, seed):
     """Each class has its share to within one image, wherever each share is at least one image."""
@@ -33,6 +35,7 @@ def test_class_shares_are_kept_within_one_image(labels, share, seed):
         assert np.abs(got - exact).max() <= 1
 
 
+@settings(deadline=None)
 @given(LABELS, SHARES, SEEDS)
 def test_every_class_is_chosen_where_the_count_allows(labels, share, seed):
     """A class that has an image keeps one in a choice at least as large as the number of classes."""
@@ -40,6 +43,7 @@ def test_every_class_is_chosen_where_the_count_allows(labels, share, seed):
     assert set(labels[stratified(labels, count, seed)]) == set(labels)
 
 
+@settings(deadline=None)
 @given(LABELS, SHARES, SHARES, SEEDS)
 def test_the_same_seed_gives_the_same_cut(labels, first, second, seed):
     """A cut depends on labels, shares and seed alone."""
@@ -47,6 +51,7 @@ def test_the_same_seed_gives_the_same_cut(labels, first, second, seed):
     assert all(np.array_equal(a, b) for a, b in again)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40)), min_size=1, max_size=150), SEEDS)
 def test_a_group_is_never_torn(pairs, seed):
     """Every position is in one part, and every group wholly in one; the same seed does it again."""
@@ -58,6 +63,7 @@ def test_a_group_is_never_torn(pairs, seed):
     assert all(map(np.array_equal, parts, cut_groups(labels, groups, (0.6, 0.2, 0.2), seed)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=3, max_size=40), st.integers(2, 5), SEEDS)
 def test_every_class_reaches_every_part_where_three_groups_have_it(sizes, kinds, seed):
     """Groups of one class each, three or more of each class: none is missing anywhere."""
@@ -68,6 +74,7 @@ def test_every_class_reaches_every_part_where_three_groups_have_it(sizes, kinds,
         assert set(labels[part]) == set(range(kinds))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_single_crops_are_cut_close_to_their_shares(seed):
     """With a photograph for each crop the group cut comes as close as a plain stratified one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -172,6 +172,7 @@ def test_the_memory_limit_holds_for_crops(small):
         load(small)
 
 
+@settings(deadline=None)
 @given(BOXES, st.floats(0.1, 0.9))
 def test_of_two_overlapping_boxes_the_larger_goes(raw, iou):
     """No two survivors overlap over the threshold, and each dropped box overlaps a survivor no larger than it."""
@@ -194,6 +195,7 @@ def test_iou_agrees_with_pycocotools():
     assert np.allclose(ours, mask.iou(boxes, boxes, [0] * 30))
 
 
+@settings(deadline=None)
 @given(BOXES, st.integers(1, 40), st.integers(1, 40), st.floats(1, 8))
 def test_size_rules_do_what_they_say(raw, side, longer, aspect):
     """What is left is large enough and not too long, whichever side is longer."""
@@ -204,6 +206,7 @@ def test_size_rules_do_what_they_say(raw, side, longer, aspect):
     assert np.array_equal(too_long(boxes, aspect), too_long(boxes[:, [0, 1, 3, 2]], aspect))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcd"), min_size=1), st.integers(1, 10))
 def test_what_is_left_of_the_classes_is_not_rare(raw, least):
     """Every class that remains has at least that many members, and keeps all of them."""
