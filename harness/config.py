@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -26,7 +26,7 @@ from harness.search.proxy import Proxy
 from harness.search.study import Study
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-T = TypeVar("T")
+HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the other groups
 
 
 @dataclass
@@ -126,6 +126,7 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         HarnessError: a key, a choice or a type is wrong; the message names it and what is allowed.
     """
     kind = ROOTS[root]
+    overrides = [*_competition_of(overrides), *overrides]
     store = ConfigStore.instance()
     store.store(name=f"{root}_schema", node=kind)
     try:
@@ -137,13 +138,21 @@ def load(root: str, overrides: Sequence[str]) -> Any:
     return typed
 
 
+def _competition_of(overrides: Sequence[str]) -> list[str]:
+    """Choose the competition that goes with the data set, where the command line names none."""
+    data = CONF / "data" / f"{given(overrides, 'data')}.yaml"
+    if given(overrides, "competition") or not data.exists():
+        return []
+    return [f"competition={read_yaml(data)['competition']}"]
+
+
 def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
     """Turn the `data` group into a data set's name and its typed options.
 
     Raises:
         HarnessError: an option is unknown or of the wrong type.
     """
-    options = {k: v for k, v in data.items() if k not in ("name", "resolutions_px", "flip")}
+    options = {k: v for k, v in data.items() if k != "name" and k not in HINTS}
     kind, _ = pick(DATASETS, str(data.get("name")), "data.name")
     allowed = [f.name for f in fields(kind)]
     for key in options:

@@ -1,15 +1,21 @@
-"""Open a SQL database so that several workers can write to it."""
+"""The one door to a SQL database that several workers write to.
+
+`where` in the functions below is the setting that the url came from, for messages. A password, wherever the url has
+it, is in no message, no repr and no cause of an error.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, pick
 
 DRIVERS = {
     "sqlite": "sqlite",
@@ -19,10 +25,12 @@ DRIVERS = {
     "mariadb": "mysql+pymysql",
 }
 WAL_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
-BUSY_S = 60
+BUSY_S = 60  # how long a SQLite writer waits for another
+REACH_S = 10  # how long a server may take to answer at first
+READS = "harness_reads"
 
 
-def address(url: str) -> sa.URL:
+def address(url: str | sa.URL, where: str = "storage.url") -> sa.URL:
     """Parse a database url and choose our driver for it.
 
     Raises:
@@ -30,58 +38,79 @@ def address(url: str) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except ArgumentError as e:
+        secret = [parsed.query[k] for k in ("password", "passwd") if k in parsed.query]
+    except (ArgumentError, ValueError):  # the url isn't shown: who knows where in it the password stands
+        parsed = None
+    if parsed is None or "@" in (parsed.host or "") or any(c < " " for c in str(parsed.database or "")):
         raise HarnessError(
-            "storage.url: not a database url", "write e.g. sqlite:///runs/harness.db or postgresql://user:password@host/db"
-        ) from e
-    kind = parsed.get_backend_name()
-    if kind not in DRIVERS:
-        raise HarnessError(
-            f"storage.url: unknown kind of database '{kind}'; allowed: sqlite, postgresql, mysql, mariadb",
-            "change what stands before '://'",
+            f"{where}: not a database url",
+            "write e.g. sqlite:///runs/harness.db or postgresql://user:password@host/db; "
+            "in a password %40 stands for @, %3A for : and %2F for /",
         )
-    if kind == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    return parsed.set(drivername=DRIVERS[kind])
+    if secret:  # one place for it, the one that SQLAlchemy hides
+        last = secret[0] if isinstance(secret[0], str) else secret[0][-1]
+        parsed = parsed.difference_update_query(["password", "passwd"]).set(password=last)
+    return parsed.set(drivername=pick(DRIVERS, parsed.get_backend_name(), where))
 
 
-def shown(url: str) -> str:
+def shown(url: str | sa.URL, where: str = "storage.url") -> str:
     """Return the url without its password, for people."""
-    return address(url).render_as_string(hide_password=True)
+    return address(url, where).set(query={}).render_as_string(hide_password=True)
 
 
-def options(url: str) -> dict[str, Any]:
+def options(url: str | sa.URL, where: str = "storage.url") -> dict[str, Any]:
     """Return the engine options for a url: a connection is tried before use, and a silent host gives up in time."""
-    kind = address(url).get_backend_name()
-    if kind == "sqlite":
+    if address(url, where).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_S}}
-    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, "connect_args": {"connect_timeout": 10}}
+    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, "connect_args": {"connect_timeout": REACH_S}}
 
 
-def connect(url: str) -> sa.Engine:
-    """Open a database and try it.
+def connect(url: str, where: str = "storage.url") -> sa.Engine:
+    """Open a database and try it; the folder of a SQLite file is created.
 
     Raises:
-        HarnessError: it can't be reached.
+        HarnessError: it can't be reached, or is no database.
     """
-    engine = sa.create_engine(address(url), **options(url))
-    careful(engine)
+    target = address(url, where)
     try:
+        if target.get_backend_name() == "sqlite" and target.database:
+            Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(target, **options(target, where))
+        careful(engine)
         with engine.connect():
             return engine
-    except SQLAlchemyError as e:
-        raise unreachable(url, e) from e
+    # a strange option in the url reaches the driver, which says so in its own way
+    except (SQLAlchemyError, OSError, TypeError, ValueError) as e:
+        raise unreachable(target, e, where) from None
 
 
-def unreachable(url: str, e: Exception) -> HarnessError:
-    """Say that a database can't be reached, without its password."""
-    secret = address(url).password
-    reason = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-    reason = reason.replace(str(secret), "***") if secret else reason
-    return HarnessError(
-        f"storage.url={shown(url)}: can't be reached: {reason}",
-        "check host, port, user and password, and that the server runs; or leave storage.url out to use SQLite",
-    )
+def unreachable(url: str | sa.URL, e: Exception, where: str = "storage.url") -> HarnessError:
+    """Say that a database can't be used; raise it `from None`, as the error it comes from may hold the password."""
+    target = address(url, where)
+    reason = (str(getattr(e, "orig", None) or e).strip().splitlines() or [type(e).__name__])[0]
+    for secret in (target.password, target.query.get("sslpassword")):
+        reason = reason.replace(str(secret), "***") if secret else reason
+    lite = target.get_backend_name() == "sqlite"
+    fix = "check the path, and that it may be written" if lite else "check host, port, user and password, and that it runs"
+    default = "" if lite else f"; or leave {where} out to use SQLite"
+    return HarnessError(f"{where}={shown(target, where)}: can't be used: {reason}", fix + default)
+
+
+@contextmanager
+def reached(engine: sa.Engine, where: str = "storage.url") -> Iterator[None]:
+    """Turn the loss of a database in mid-work into an error for the user; a fault of ours stays what it is."""
+    try:
+        yield
+    except DBAPIError as e:
+        not_a_database = type(e.orig) is sqlite3.DatabaseError
+        if not (isinstance(e, (OperationalError, InterfaceError)) or not_a_database):
+            raise
+        raise unreachable(engine.url, e, where) from None
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """Return the engine for transactions that only read: on SQLite they wait for no writer."""
+    return engine.execution_options(**{READS: True})
 
 
 def careful(engine: sa.Engine) -> None:
@@ -89,7 +118,7 @@ def careful(engine: sa.Engine) -> None:
 
     A transaction that starts as a reader and becomes a writer fails at once beside another writer, whatever the busy
     timeout. WAL can corrupt a database of several processes in versions before the fix.
-    Source: https://www.sqlite.org/isolation.html, https://www.sqlite.org/wal.html#walreset
+    Source: https://www.sqlite.org/isolation.html, https://www.sqlite.org/wal.html#walresetbug
     """
     if engine.dialect.name != "sqlite":
         return
@@ -97,18 +126,16 @@ def careful(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "connect")
     def _plain(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal_is_sound() else 'DELETE'}")
 
     @sa.event.listens_for(engine, "begin")
-    def _immediate(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(READS) else "BEGIN IMMEDIATE")
 
-    engine.dispose()
+    engine.dispose()  # connections that were opened before don't know of this
 
 
 def wal_is_sound(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     """Tell whether this SQLite has the fix of its WAL-reset bug."""
     return version >= WAL_FIXED[0] or any(fix[:2] == version[:2] and version >= fix for fix in WAL_FIXED[1:])
-
-

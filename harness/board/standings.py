@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
-from harness.board.store import Row
+from harness.board.store import Key, Row
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Draw the ranking for a terminal."""
-    drawn = Table("rank", "name", "points", "F1", "latency ms", "ratio", "size MB", "when (UTC)", title="Standings")
+def table(key: Key, rows: Sequence[Row]) -> Table:
+    """Draw one board for a terminal."""
+    title = f"Standings: {key.competition} ({key.digest[:6]}) on {key.data} ({key.fingerprint[:6]})"
+    drawn = Table("rank", "name", "points", "F1", "latency ms", "ratio", "size MB", "when (UTC)", title=title)
     for column in drawn.columns:
         column.justify = "left" if column.header in ("name", "when (UTC)") else "right"
     for row in rows:
@@ -21,9 +22,9 @@ def table(rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the ranking as plain JSON values."""
-    return [asdict(row) for row in rows]
+def as_json(boards: Mapping[Key, Sequence[Row]]) -> list[dict[str, Any]]:
+    """Return the boards as plain JSON values."""
+    return [key._asdict() | {"rows": [asdict(row) for row in rows]} for key, rows in boards.items()]
 
 
 def _cells(row: Row) -> list[str]:

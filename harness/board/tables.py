@@ -18,12 +18,18 @@ class Base(DeclarativeBase):
 
 
 class Entry(Base):
-    """A submission: one packed model under one name in one competition."""
+    """A submission: one packed model under one name in one competition, on one data set.
+
+    competition: the digest of `settings`, which are all that ranks its entries.
+    """
 
     __tablename__ = "entries"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     competition: Mapped[str] = mapped_column(String(16), index=True)
+    settings: Mapped[dict[str, Any]]
+    data_name: Mapped[str]
+    data_fingerprint: Mapped[str] = mapped_column(String(64), index=True)
     name: Mapped[str] = mapped_column(String(64), index=True)
     team: Mapped[str | None]
     model_sha256: Mapped[str] = mapped_column(String(64))

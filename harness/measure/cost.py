@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from harness.errors import HarnessError
+
+Shape = tuple[int, ...]
+
 
 def macs_of_onnx(path: Path) -> int:
-    """Count the multiply-accumulates of one image: convolutions and matrix products, nothing else."""
+    """Count the multiply-accumulates of one image: convolutions and matrix products, nothing else.
+
+    Raises:
+        HarnessError: the shape at such a node doesn't follow from the input's.
+    """
     model = onnx.load(str(path))
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    weights = {i.name for i in model.graph.initializer}
+    images = next(i for i in model.graph.input if i.name not in weights)  # old files list the weights as inputs too
+    images.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {i.name: tuple(i.dims) for i in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
-        shapes.setdefault(value.name, tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim))
-    return sum(_macs(node, shapes) for node in graph.node)
+        dims = value.type.tensor_type.shape.dim
+        # a name such as N first is the batch, of one here; a name further on is a size that wasn't found
+        sizes = tuple(d.dim_value if d.HasField("dim_value") else int(i == 0) for i, d in enumerate(dims))
+        if all(sizes):
+            shapes.setdefault(value.name, sizes)
+    return sum(_macs(node, shapes, path) for node in graph.node)
 
 
-def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+def _macs(node: onnx.NodeProto, shapes: dict[str, Shape], path: Path) -> int:
+    """Count a node's: each number of its output is a sum over `inner` products."""
     if node.op_type == "Conv":
-        weight = shapes[node.input[1]]  # (out, in / groups, kh, kw)
-        return int(np.prod(shapes[node.output[0]]) * np.prod(weight[1:]))
-    if node.op_type in ("Gemm", "MatMul"):
-        inner = shapes[node.input[0]][-1]
-        return int(np.prod(shapes[node.output[0]]) * inner)
-    return 0
+        inner = prod(_shape(node, node.input[1], shapes, path)[1:])  # (out, in / groups, kh, kw)
+    elif node.op_type in ("Gemm", "MatMul"):
+        first = _shape(node, node.input[0], shapes, path)
+        inner = first[0] if any(a.name == "transA" and a.i for a in node.attribute) else first[-1]
+    else:
+        return 0
+    return prod(_shape(node, node.output[0], shapes, path)) * inner
+
+
+def _shape(node: onnx.NodeProto, tensor: str, shapes: dict[str, Shape], path: Path) -> Shape:
+    if tensor in shapes:
+        return shapes[tensor]
+    raise HarnessError(
+        f"{path}: node '{node.name or node.output[0]}' ({node.op_type}): the shape of '{tensor}' can't be inferred",
+        "export the model with fixed sizes; only the batch may be free",
+    )
 
 
 def parameters_of_onnx(path: Path) -> int:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
@@ -17,7 +18,11 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
 
     reference: `model` (a spec as plain values), `resolution_px`, `classes`. Weights come from seed 0: they don't
     matter for time, and the same file results on every machine.
+
+    Raises:
+        HarnessError: a part is missing or of the wrong kind.
     """
+    _check(reference)
     key = hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"reference-{key}.onnx"
     if not path.exists():
@@ -26,3 +31,14 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
         model = build(spec, reference["classes"], reference["resolution_px"])
         export(model, reference["resolution_px"], path)
     return path
+
+
+def _check(reference: dict[str, Any]) -> None:
+    fix = "choose a competition that has one, such as competition=digits, or write its model, resolution_px and classes"
+    for key, kind in (("model", dict), ("resolution_px", int), ("classes", int)):
+        if key not in reference:
+            raise HarnessError(f"competition.reference: no '{key}'; there is {', '.join(reference) or 'nothing'}", fix)
+        value = reference[key]
+        if type(value) is not kind or (kind is int and value < 1):
+            allowed = "a mapping" if kind is dict else "a whole number of at least 1"
+            raise HarnessError(f"competition.reference.{key}={value!r}: allowed: {allowed}", fix)

@@ -173,10 +173,10 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
             return storage
         except (IntegrityError, ProgrammingError, OperationalError) as e:
             if attempt == 4:
-                raise database.unreachable(url, e) from e
+                raise database.unreachable(url, e) from None
             time.sleep(0.5 * 2**attempt)
         except SQLAlchemyError as e:
-            raise database.unreachable(url, e) from e
+            raise database.unreachable(url, e) from None
     raise AssertionError("unreachable")
 
 

@@ -59,7 +59,7 @@ def test_weights_neither_blow_up_nor_vanish_through_a_deep_network(block: str):
     """After ten layers with batch normalisation idle (eval mode, fresh), the signal is still of the order of one."""
     model = build(ModelSpec((Stage("conv", 32), Stage(block, 32, 10))), 4, 32).eval()[:-1]
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert 0.03 < model(x).std() < 30
+    assert 0.01 < model(x).detach().std() < 100
 
 
 def refused(*stages: Stage, resolution_px: int = 16) -> str:
