@@ -5,6 +5,7 @@ Hydra and OmegaConf are imported here and nowhere deeper.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -238,3 +239,23 @@ def _keys(kind: type, prefix: str = "") -> list[str]:
     return found
 
 
+
+
+def of_study(data: Mapping[str, Any], competition: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that make the data set that of a study; what the command line says comes after them."""
+    if given(overrides, "data"):
+        return []
+    known = {k: v for k, v in data["options"].items() if v != ""}
+    quoted = [f"data.{k}={json.dumps(v)}" for k, v in known.items()]
+    there = [] if given(overrides, "competition") else _competition_choice(competition["name"])
+    return [f"data={data['name']}", *there, *quoted]
+
+
+def competition_of(stored: Mapping[str, Any], overrides: Sequence[str], composed: Competition) -> Competition:
+    """Return a study's own competition, unless the command line asks for another."""
+    asked = any(o.startswith("competition") for o in overrides if not o.startswith("competition=" + stored["name"]))
+    return composed if asked else Competition(**stored)
+
+
+def _competition_choice(name: str) -> list[str]:
+    return [f"competition={name}"] if (CONF / "competition" / f"{name}.yaml").exists() else []

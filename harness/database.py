@@ -113,6 +113,16 @@ def reading(engine: sa.Engine) -> sa.Engine:
     return engine.execution_options(**{READS: True})
 
 
+def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Create the tables that are lacking, though another process may be creating them at this moment."""
+    for _ in metadata.tables:
+        try:
+            return metadata.create_all(engine)
+        except DBAPIError:  # lost a race, which happens once a table at most; a real fault comes again
+            continue
+    metadata.create_all(engine)
+
+
 def careful(engine: sa.Engine) -> None:
     """Make SQLite safe for several writers: transactions that take the write lock at once, WAL where it is sound.
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from harness import database
@@ -62,10 +61,7 @@ def open(url: str) -> Engine:
     """
     engine = database.connect(url, WHERE)
     with database.reached(engine, WHERE):
-        try:
-            Base.metadata.create_all(engine)
-        except DBAPIError:  # another process created them in the same moment: now they are there
-            Base.metadata.create_all(engine)
+        database.create_tables(engine, Base.metadata)
     return engine
 
 

@@ -22,16 +22,22 @@ def macs_of_onnx(path: Path) -> int:
     model = onnx.load(str(path))
     weights = {i.name for i in model.graph.initializer}
     images = next(i for i in model.graph.input if i.name not in weights)  # old files list the weights as inputs too
-    images.type.tensor_type.shape.dim[0].dim_value = 1
+    batch = images.type.tensor_type.shape.dim[0]
+    free = batch.dim_param
+    batch.dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {i.name: tuple(i.dims) for i in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        # a name such as N first is the batch, of one here; a name further on is a size that wasn't found
-        sizes = tuple(d.dim_value if d.HasField("dim_value") else int(i == 0) for i, d in enumerate(dims))
-        if all(sizes):
-            shapes.setdefault(value.name, sizes)
+        if found := _sizes(value.type.tensor_type, free):
+            shapes.setdefault(value.name, found)
     return sum(_macs(node, shapes, path) for node in graph.node)
+
+
+def _sizes(tensor: onnx.TypeProto.Tensor, free: str) -> Shape | None:
+    """Read a shape in which only the batch may still have its name; None where a size is open."""
+    dims = tensor.shape.dim
+    sizes = tuple(1 if i == 0 and d.dim_param == free and not d.dim_value else d.dim_value for i, d in enumerate(dims))
+    return sizes if sizes and all(sizes) else None
 
 
 def _macs(node: onnx.NodeProto, shapes: dict[str, Shape], path: Path) -> int:

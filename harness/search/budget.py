@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from harness.database import create_tables
+
 METADATA = sa.MetaData()
 SLOTS = sa.Table(
     "harness_slots",
@@ -41,7 +43,7 @@ class Slot:
 
 def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
     """Give the study `trials` slots in all; more are added, none are taken away."""
-    METADATA.create_all(engine)
+    create_tables(engine, METADATA)
     mine = SLOTS.c.study == study
     with engine.begin() as connection:
         have = set(connection.scalars(sa.select(SLOTS.c.number).where(mine)))

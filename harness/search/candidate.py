@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.data.augment import Augment
 from harness.errors import HarnessError, nearest
+from harness.models.course import read_course
 from harness.models.spec import ModelSpec
 from harness.train.recipe import Recipe
 
@@ -79,3 +80,12 @@ def _options(kind: type, raw: dict[str, Any], where: str) -> Any:
                 f"{where}: unknown '{key}'; allowed: {', '.join(allowed)}", f"{nearest(key, allowed)}rename it"
             )
     return kind(**raw)
+
+
+def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:
+    """Make a candidate of a model file, the course's (`backbone`) or ours (`stages`), with the default recipe."""
+    if isinstance(raw, dict) and "backbone" in raw:
+        model = read_course(path)
+    else:
+        model = ModelSpec.from_dict(raw, str(path))
+    return Candidate(model, resolution_px, Augment(), Recipe())

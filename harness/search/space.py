@@ -43,28 +43,36 @@ def fixed(space: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(space)
     for path, value in changes.items():
         head, _, rest = path.partition(".")
-        result[head] = fixed(result.get(head) or {}, {rest: value}) if rest else value
+        inner = result.get(head) or {}
+        if rest and not isinstance(inner, dict):
+            raise HarnessError(f"space: '{path}' to be fixed: '{head}' holds no parts by name", f"fix '{head}' as a whole")
+        result[head] = fixed(inner, {rest: value}) if rest else value
     return result
 
 
 def check(space: dict[str, Any]) -> None:
-    """Try a space before a study uses it: the smallest and the largest of everything.
+    """Try a space before a study uses it: every branch, with the smallest and the largest of everything.
 
     Raises:
         HarnessError: a range is misspelt or empty, or what it makes is not a candidate.
     """
     for end in (0, -1):
-        suggest(space, _Corner(end))
+        corner = _Corner(end)
+        while corner.turn < corner.turns:
+            suggest(space, corner)
+            corner.turn += 1
 
 
 class _Corner:
-    """A trial that always takes the first, or the last, of a range."""
+    """A trial that takes one end of every range and, turn by turn, each of the choices."""
 
     def __init__(self, end: int) -> None:
         self.end = end
+        self.turn, self.turns = 0, 1
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        return choices[self.end]
+        self.turns = max(self.turns, len(choices))
+        return choices[self.turn % len(choices)]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
         return (low, high)[self.end]
@@ -116,21 +124,23 @@ class _Walk:
         return self.value(options[taken], (*path, str(taken))) if isinstance(options, dict) else taken
 
     def _int(self, node: dict[str, Any], path: tuple[str, ...]) -> int:
-        low, high = self._ends(node["int"], path, int)
-        return self.trial.suggest_int(
-            ".".join(path), low, high, step=node.get("step", 1), log=bool(node.get("log", False))
-        )
+        low, high = _ends(node, "int", int, path)
+        return self.trial.suggest_int(".".join(path), low, high, step=node.get("step", 1), log=node.get("log", False))
 
     def _float(self, node: dict[str, Any], path: tuple[str, ...]) -> float:
-        low, high = self._ends(node["float"], path, float)
-        return self.trial.suggest_float(
-            ".".join(path), low, high, step=node.get("step"), log=bool(node.get("log", False))
-        )
+        low, high = _ends(node, "float", (int, float), path)
+        step, log = node.get("step"), node.get("log", False)
+        return self.trial.suggest_float(".".join(path), float(low), float(high), step=step, log=log)
 
     def _each(self, node: dict[str, Any], path: tuple[str, ...]) -> list[Any]:
-        return [self.value(node["of"], (*path, str(name))) for name in node["each"]]
+        names = node["each"]
+        if not isinstance(names, list) or not names or len(set(names)) < len(names) or "of" not in node:
+            raise HarnessError(f"space {'.'.join(path)}: each of {names!r}", "write {each: [name, ...], of: subtree}")
+        return [self.value(node["of"], (*path, str(name))) for name in names]
 
     def _down(self, node: dict[str, Any], path: tuple[str, ...]) -> int:
+        if node["down"] not in ([1], [2], [1, 2], [2, 1]):
+            raise HarnessError(f"space {'.'.join(path)}: down {node['down']!r}", "write down: [1, 2]")
         if self.downs >= self.max_down or (self.map_px or 1e9) / 2 < self.min_map_px:
             return 1
         taken = self.trial.suggest_categorical(".".join(path), list(node["down"]))
@@ -142,11 +152,17 @@ class _Walk:
         self.downs += 1
         self.map_px = self.map_px / stride if self.map_px else None
 
-    @staticmethod
-    def _ends(ends: Any, path: tuple[str, ...], kind: type) -> tuple[Any, Any]:
-        good = isinstance(ends, list) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
-        if not good or ends[0] > ends[1]:
-            raise HarnessError(
-                f"space {'.'.join(path)}: {kind.__name__} {ends!r}", "write [low, high] with low not above high"
-            )
-        return kind(ends[0]), kind(ends[1])
+
+def _ends(node: dict[str, Any], kind: str, types: Any, path: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return the ends of a range, in the order and of the kind that Optuna takes."""
+    ends, step, log = node[kind], node.get("step"), node.get("log", False)
+    where = f"space {'.'.join(path)}: {kind} {ends!r}"
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(isinstance(e, types) for e in ends)
+    if not numbers or not ends[0] <= ends[1]:
+        whole = "whole numbers " if kind == "int" else ""
+        raise HarnessError(where, f"write {whole}[low, high] with low not above high")
+    if step is not None and (not isinstance(step, types) or not step > 0):
+        raise HarnessError(f"{where}, step {step!r}", "write a step above 0")
+    if log and (step is not None or not ends[0] > 0):
+        raise HarnessError(f"{where}, log: true", "write a low end above 0 and no step")
+    return ends[0], ends[1]

@@ -1,0 +1,95 @@
+"""Train one network long, on everything but the test part; kill it at any moment, the same command goes on.
+
+    python train.py study=digits-vgg trial=best                  the best trial of a study
+    python train.py study=cifar10-vgg trial=17 recipe.epochs=100
+    python train.py candidate=runs/ours/00017/candidate.json data=cifar10 data.root=PATH
+    python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
+
+With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
+"""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from harness import config
+from harness.__main__ import shell
+from harness.errors import HarnessError
+from harness.measure.machine import cores
+
+
+def main(arguments: list[str]) -> None:
+    """Train what the settings name."""
+    from harness.search.study import chosen, load
+
+    study = config.given(arguments, "study")
+    number = None
+    if study:
+        url = config.load("train", [a for a in arguments if a.startswith("storage.")]).storage.url
+        shared = load(study, url)
+        which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
+        number = which.number
+        arguments = [*config.of_study(shared.definition.data, shared.definition.competition, arguments), *arguments]
+    settings: config.Train = config.load("train", arguments)
+    if study:
+        settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
+    candidate, name = _candidate(settings, which if study else None)
+    _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
+
+
+def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
+    """Return the candidate that is to be trained, and a name for its run."""
+    from harness.search import candidate as candidates
+
+    named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
+    if len(named) != 1:
+        raise HarnessError(
+            f"train.py: {' and '.join(named) or 'nothing'} given",
+            "give one of study=NAME, candidate=FILE, model=FILE; --help shows examples",
+        )
+    if settings.study:
+        return candidates.Candidate.from_dict(trial.user_attrs["candidate"]), ""
+    path = Path(settings.candidate or settings.model)
+    if settings.candidate:
+        return candidates.read(path), path.parent.name if path.stem == "candidate" else path.stem
+    resolution = settings.resolution_px or int(settings.data.get("side_px", 32))
+    return candidates.of_model(config.read_yaml(path), path, resolution), path.stem
+
+
+def _train(settings: config.Train, candidate: Any, name: str) -> None:
+    import torch
+
+    from harness.data.sets import load as load_data
+    from harness.track.mirror import check, mirrored
+    from harness.train import final
+    from harness.train.device import device_of
+
+    check(settings.track)
+    threads = settings.threads or cores()
+    torch.set_num_threads(threads)
+    change = {k: v for k, v in asdict(settings.recipe).items() if v is not None and k != "lr"}
+    recipe = replace(candidate.recipe, **change)
+    if settings.recipe.lr is not None:
+        recipe = replace(recipe, optimizer=recipe.optimizer | {"lr": settings.recipe.lr})
+    augment = replace(candidate.augment, **{k: v for k, v in asdict(settings.augment).items() if v is not None})
+    candidate = replace(candidate, recipe=recipe, augment=augment)
+    data_name, options = config.data_options(settings.data)
+    folder = Path(settings.runs) / "final" / name
+    plan = final.Plan(
+        candidate.to_dict(), candidate.model, candidate.resolution_px, recipe, augment, load_data(data_name, options),
+        asdict(options), settings.competition, settings.seed, device_of(settings.device), threads, settings.hold_out,
+        folder, Path(settings.runs) / "reference",
+    )  # fmt: skip
+    with mirrored(
+        settings.track, folder, study=settings.study or "final", run=name, job_type="train", config=plan.identity()
+    ) as mirror:
+        run = final.train(plan, mirror)
+    f = run.metrics
+    print(f"trained in {run.train_s:.0f} s: {f['latency_ms']:.4f} ms ({f['ratio']:.3f} of the reference), "
+          f"{f['macs'] / 1e6:.2f} MMACs, {f['parameters']:,} parameters" + (f", F1 {f['f1']:.4f}" if "f1" in f else ""))  # fmt: skip
+    print(f"next:  python inference.py run={folder} name={name}")
+
+
+if __name__ == "__main__":
+    shell(main, sys.argv[1:], __doc__, root="train")
