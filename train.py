@@ -82,7 +82,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         folder, Path(settings.runs) / "reference",
     )  # fmt: skip
     with mirrored(
-        settings.track, folder, study=settings.study or "final", run=name, job_type="train", config=plan.identity()
+        settings.track, folder, study=settings.study or "final", run=name.removeprefix(f"{settings.study}-"), job_type="train", config=plan.identity()
     ) as mirror:
         run = final.train(plan, mirror)
     f = run.metrics

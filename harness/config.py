@@ -259,3 +259,11 @@ def competition_of(stored: Mapping[str, Any], overrides: Sequence[str], composed
 
 def _competition_choice(name: str) -> list[str]:
     return [f"competition={name}"] if (CONF / "competition" / f"{name}.yaml").exists() else []
+
+
+def of_manifest(data: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that load the data set a manifest names; paths come from the command line or conf/."""
+    if given(overrides, "data"):
+        return []
+    quoted = [f"data.{k}={json.dumps(v)}" for k, v in data["options"].items() if v != ""]
+    return [f"data={data['name']}", *quoted]

@@ -91,9 +91,9 @@ def unreachable(url: str | sa.URL, e: Exception, where: str = "storage.url") -> 
     for secret in (target.password, target.query.get("sslpassword")):
         reason = reason.replace(str(secret), "***") if secret else reason
     lite = target.get_backend_name() == "sqlite"
-    fix = "check the path, and that it may be written" if lite else "check host, port, user and password, and that it runs"
-    default = "" if lite else f"; or leave {where} out to use SQLite"
-    return HarnessError(f"{where}={shown(target, where)}: can't be used: {reason}", fix + default)
+    server = f"check host, port, user and password, and that it runs; or leave {where} out to use SQLite"
+    fix = "check the path, and that it may be written" if lite else server
+    return HarnessError(f"{where}={shown(target, where)}: can't be used: {reason}", fix)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def boards(engine: Engine, name: str | None = None) -> dict[Key, list[Row]]:
         found[Key(entry.settings["name"], entry.competition, entry.data_name, entry.data_fingerprint)].append(entry)
     names = sorted({key.competition for key in found})
     if name is not None and names and name not in names:
-        raise HarnessError(f"competition={name}: no entry on the board; there are: {', '.join(names)}", "name one of these")
+        raise HarnessError(f"competition={name}: not on the board; there are: {', '.join(names)}", "name one of these")
     return {key: _ranked(found[key]) for key in sorted(found) if name in (None, key.competition)}
 
 

@@ -104,11 +104,52 @@ def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def cut(labels: np.ndarray, shares: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Cut positions into stratified parts by share; what remains is the last part."""
+    """Cut positions into stratified parts by share; what remains is the last part.
+
+    shares: each 0..1, together at most 1. Where rounding asks for more than is left, the later part gets what is left.
+    """
     rest = np.arange(len(labels))
     parts = []
     for number, share in enumerate(shares):
-        inner = stratified(labels[rest], round(share * len(labels)), seed + number)
+        count = min(round(share * len(labels)), len(rest))
+        inner = stratified(labels[rest], count, seed + number)
         parts.append(rest[inner])
         rest = np.delete(rest, inner)
     return [*parts, rest]
+
+
+def cut_groups(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut positions into parts of about the given shares of each class, each group whole in one part.
+
+    The heaviest group first (rare classes weigh more), each goes where it brings the class counts closest to
+    their share; then parts without some class get a group from a part that can spare it.
+    """
+    kinds, kind = np.unique(labels, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    table = np.zeros((len(names), len(kinds)))
+    np.add.at(table, (group, kind), 1)
+    total = table.sum(axis=0)
+    goal = np.asarray(shares)[:, None] * total
+    have = np.zeros_like(goal)
+    part = np.empty(len(names), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(names))
+    for g in order[np.argsort(-(table / total).sum(axis=1)[order], kind="stable")]:
+        worse = ((have + table[g] - goal) ** 2 - (have - goal) ** 2) / total
+        part[g] = np.argmin(worse.sum(axis=1))
+        have[part[g]] += table[g]
+    fill_gaps(part, table, have)
+    return [np.flatnonzero(part[group] == p) for p in range(len(shares))]
+
+
+def fill_gaps(part: np.ndarray, table: np.ndarray, have: np.ndarray) -> None:
+    """Move the smallest group that can be spared to each part that lacks a class, in place.
+
+    part: (G,) of each group. table: (G, C) and have: (P, C) members of each class in each group and part.
+    """
+    for p, c in np.argwhere(have == 0):
+        spare = ((have[part] > table) | (table == 0)).all(axis=1) & (part != p) & (table[:, c] > 0)
+        if have[p, c] == 0 and spare.any():
+            g = min(np.flatnonzero(spare), key=lambda g: table[g].sum())
+            have[part[g]] -= table[g]
+            have[p] += table[g]
+            part[g] = p

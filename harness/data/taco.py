@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.crops import (
-    cut_groups,
     cut_out,
     decode,
     overlapping,
@@ -24,8 +23,9 @@ from harness.data.crops import (
     too_small,
     unusable,
 )
-from harness.data.folder import Files, attempts, existing, opened, refuse_damaged, refuse_few, summary
-from harness.data.split import Dataset, Images
+from harness.data.files import Files, attempts, existing, opened
+from harness.data.report import refuse_damaged, refuse_few, refuse_little, summary
+from harness.data.split import Dataset, Images, cut_groups
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def load(options: TacoOptions) -> Dataset:
     """
     coco = read_coco(options.annotations)
     things, repeated = read_things(coco, read_map(options.map))
+    annotated = tally(things)
     read = len(things)
     things, dropped = clean(things, options)
     with opened(options.root, "the photographs that data.annotations names", "data/taco-369-images.zip") as files:
@@ -86,12 +87,19 @@ def load(options: TacoOptions) -> Dataset:
         things, pixels = cut_all(things, coco, places, files, options, dropped, damaged)
     refuse_damaged(damaged, len(coco.imgs), options.root)
     scarce = rare(np.array([t.kind for t in things]), options.min_per_class)
+    few = tally([t for t, out in zip(things, scarce, strict=True) if out])
     things, pixels = sift(things, scarce, "rare class", dropped), pixels[~scarce]
     classes = sorted({t.kind for t in things})
     labels = np.array([classes.index(t.kind) for t in things], dtype=np.int64)
-    report = summary(read, classes, labels, damaged, dropped) | {"repeated_ids": repeated}
+    report = summary(read, classes, labels, damaged, dropped)
+    report |= {"repeated_ids": repeated, "annotated": annotated, "rare_classes": few}
     refuse_little(report)
     return divide(things, classes, labels, pixels, options, report)
+
+
+def tally(things: Sequence[Thing]) -> dict[str, int]:
+    """Count the things of each class, in the order of the names; those of no class are left out."""
+    return dict(sorted(Counter(t.kind for t in things if t.kind).items()))
 
 
 def divide(
@@ -244,12 +252,3 @@ def check_size(image: np.ndarray, photo: Mapping[str, Any]) -> None:
     stated = photo.get("width", width), photo.get("height", height)
     if stated != (width, height):
         raise ValueError(f"{width}x{height} px, the annotations say {stated[0]}x{stated[1]}")
-
-
-def refuse_little(report: Mapping[str, Any]) -> None:
-    """Refuse a cleaning that leaves fewer than two classes."""
-    if len(report["kept"]) < 2:
-        raise HarnessError(
-            f"data: {len(report['kept'])} class left of {report['read']} objects; {report['dropped_by_reason']}",
-            "lower data.min_per_class, or look at data.map and data.annotations",
-        )

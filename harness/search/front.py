@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,9 +43,9 @@ def table(trials: Sequence[FrozenTrial], title: str) -> Table:
         shown.add_column(name, justify="left" if name == "blocks" else "right")
     for t in trials:
         f, candidate = t.user_attrs["figures"], t.user_attrs["candidate"]
-        blocks = " ".join(
-            f"{s['block']}{s['channels']}" + (f"x{s['repeat']}" if s["repeat"] > 1 else "") for s in candidate["model"]["stages"]
-        )
+        stages = candidate["model"]["stages"]
+        times = [f"x{s['repeat']}" if s["repeat"] > 1 else "" for s in stages]
+        blocks = " ".join(f"{s['block']}{s['channels']}{x}" for s, x in zip(stages, times, strict=True))
         shown.add_row(
             str(t.number), f"{f['points']:.4f}", f"{f['f1']:.4f}", f"{f['latency_ms']:.4f}", f"{f['ratio']:.3f}",
             f"{f['macs'] / 1e6:.2f}", f"{f['parameters']:,}", str(candidate["resolution_px"]), blocks,
@@ -59,7 +60,8 @@ def summarise(study: optuna.Study, folder: Path) -> None:
         print(f"no trial of study {study.study_name} finished; the reasons are in {folder}/*/error.txt")
         return
     shown = front(finished(study)) if several else best
-    Console().print(table(shown, f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"))
+    title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"
+    Console(width=None if sys.stdout.isatty() else 140).print(table(shown, title))
     number = shown[0].number if several else "best"
     print(f"runs:  {folder}")
     print(f"next:  python train.py study={study.study_name} trial={number}")

@@ -15,6 +15,7 @@ only when it is used, and one name has one range.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Protocol
 
 from harness.errors import HarnessError
@@ -45,7 +46,7 @@ def fixed(space: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         head, _, rest = path.partition(".")
         inner = result.get(head) or {}
         if rest and not isinstance(inner, dict):
-            raise HarnessError(f"space: '{path}' to be fixed: '{head}' holds no parts by name", f"fix '{head}' as a whole")
+            raise HarnessError(f"space: can't fix '{path}': '{head}' has no named parts", f"fix '{head}' as a whole")
         result[head] = fixed(inner, {rest: value}) if rest else value
     return result
 
@@ -57,22 +58,24 @@ def check(space: dict[str, Any]) -> None:
         HarnessError: a range is misspelt or empty, or what it makes is not a candidate.
     """
     for end in (0, -1):
-        corner = _Corner(end)
-        while corner.turn < corner.turns:
+        corner, turn = _Corner(end), 0
+        while turn < corner.longest**2:  # a choice within a choice has its turns too
             suggest(space, corner)
-            corner.turn += 1
+            turn += 1
 
 
 class _Corner:
-    """A trial that takes one end of every range and, turn by turn, each of the choices."""
+    """A trial that takes one end of every range and each of the choices in turn."""
 
     def __init__(self, end: int) -> None:
         self.end = end
-        self.turn, self.turns = 0, 1
+        self.longest = 1
+        self.taken: Counter[str] = Counter()
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        self.turns = max(self.turns, len(choices))
-        return choices[self.turn % len(choices)]
+        self.longest = max(self.longest, len(choices))
+        self.taken[name] += 1
+        return choices[(self.taken[name] - 1) % len(choices)]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
         return (low, high)[self.end]

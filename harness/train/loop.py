@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from harness.data.augment import Augment
 from harness.data.loader import batches, normalised
@@ -63,7 +63,7 @@ def fit(
     """
     model = precision.place(model.to(device))
     optimizer = optimizer_of(recipe, model)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)
     judged = average.module if recipe.ema else model
     steps = max(1, len(images) // recipe.batch)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -96,6 +96,20 @@ def fit(
         if save_to:
             checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
     return judged.eval()
+
+
+def _moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
+    """Average exponentially, from few steps on: a fixed decay would keep the random start for 1 / (1 - decay) steps."""
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+        if not averaged[0].is_floating_point():  # a buffer that counts
+            torch._foreach_copy_(averaged, current)
+            return
+        now = float(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + now) / (10 + now)))
+
+    return update
 
 
 def _state(epoch: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -37,7 +37,7 @@ options = st.builds(
 
 
 @given(how=options, seed=st.integers(0, 2**32), side_px=st.sampled_from([8, 17, 32]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_options_keep_shape_input_and_repeatability(how: Augment, seed: int, side_px: int) -> None:
     """Shape and type stay, the input is untouched, and the same generator state gives the same result."""
     pixels = batch(5, side_px)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.crops import cut_groups
-from harness.data.split import cut, stratified
+from harness.data.split import cut, cut_groups, stratified
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=200).map(np.array)
 SHARES = st.floats(0.05, 0.4)
 SEEDS = st.integers(0, 2**31)
 
 
-@settings(deadline=None)
 @given(LABELS, SHARES, SHARES, SEEDS)
 def test_a_cut_puts_every_position_in_one_part(labels, first, second, seed):
     """The parts are disjoint and complete, and as large as asked for."""
@@ -23,7 +21,21 @@ def test_a_cut_puts_every_position_in_one_part(labels, first, second, seed):
     assert [len(p) for p in parts[:2]] == [round(first * len(labels)), round(second * len(labels))]
 
 
-@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 5), max_size=12).map(np.array), st.lists(st.floats(0.01, 1), min_size=1, max_size=6), SEEDS
+)
+def test_shares_of_the_whole_never_ask_for_more_than_there_is(labels, weights, seed):
+    """Shares that sum to 1 on a tiny or empty set: each part is as large as asked for, or gets what is left."""
+    shares = np.array(weights) / sum(weights)
+    *parts, rest = cut(labels, shares, seed)
+    assert sorted(np.concatenate([*parts, rest])) == list(range(len(labels)))
+    left = len(labels)
+    for part, share in zip(parts, shares, strict=True):
+        assert len(part) == min(left, round(share * len(labels)))
+        left -= len(part)
+    assert len(rest) == left
+
+
 @given(LABELS, SHARES, SEEDS)
 def test_class_shares_are_kept_within_one_image(labels, share, seed):
     """Each class has its share to within one image, wherever each share is at least one image."""
@@ -35,7 +47,6 @@ def test_class_shares_are_kept_within_one_image(labels, share, seed):
         assert np.abs(got - exact).max() <= 1
 
 
-@settings(deadline=None)
 @given(LABELS, SHARES, SEEDS)
 def test_every_class_is_chosen_where_the_count_allows(labels, share, seed):
     """A class that has an image keeps one in a choice at least as large as the number of classes."""
@@ -43,7 +54,6 @@ def test_every_class_is_chosen_where_the_count_allows(labels, share, seed):
     assert set(labels[stratified(labels, count, seed)]) == set(labels)
 
 
-@settings(deadline=None)
 @given(LABELS, SHARES, SHARES, SEEDS)
 def test_the_same_seed_gives_the_same_cut(labels, first, second, seed):
     """A cut depends on labels, shares and seed alone."""
@@ -51,7 +61,6 @@ def test_the_same_seed_gives_the_same_cut(labels, first, second, seed):
     assert all(np.array_equal(a, b) for a, b in again)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40)), min_size=1, max_size=150), SEEDS)
 def test_a_group_is_never_torn(pairs, seed):
     """Every position is in one part, and every group wholly in one; the same seed does it again."""
@@ -63,7 +72,6 @@ def test_a_group_is_never_torn(pairs, seed):
     assert all(map(np.array_equal, parts, cut_groups(labels, groups, (0.6, 0.2, 0.2), seed)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=3, max_size=40), st.integers(2, 5), SEEDS)
 def test_every_class_reaches_every_part_where_three_groups_have_it(sizes, kinds, seed):
     """Groups of one class each, three or more of each class: none is missing anywhere."""
@@ -74,7 +82,6 @@ def test_every_class_reaches_every_part_where_three_groups_have_it(sizes, kinds,
         assert set(labels[part]) == set(range(kinds))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_single_crops_are_cut_close_to_their_shares(seed):
     """With a photograph for each crop the group cut comes as close as a plain stratified one."""

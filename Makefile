@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all the set-up they need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+BIN := .venv/bin
+DEMO := runs/demo
+
+help:            ## show this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+setup: $(BIN)/.ready   ## virtual environment with the tested versions; a second call is instant
+
+$(BIN)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"error: Python {v[0]}.{v[1]}; allowed: 3.11 to 3.13\n  do: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing Python's venv module"; apt-get update -qq && apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup      ## the main job on the embedded digits: study, final training, submission, verdict, standings
+	@rm -rf $(DEMO) submissions/demo
+	$(BIN)/python tune.py study.name=demo study.trials=10 workers=2 runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db
+	$(BIN)/python -m harness report study=demo runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db
+	$(BIN)/python train.py study=demo trial=best run=demo runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db
+	$(BIN)/python inference.py run=$(DEMO)/final/demo name=demo
+	$(BIN)/python -m harness score submissions/demo board.url=sqlite:///$(DEMO)/board.db runs=$(DEMO)
+	$(BIN)/python -m harness standings board.url=sqlite:///$(DEMO)/board.db
+	@echo "Look at: $(DEMO)/demo/study.png (the study), $(DEMO)/demo/00000 (a trial), $(DEMO)/final/demo (the training),"
+	@echo "         submissions/demo (the entry), README.md (your own data next)"
+
+test: setup      ## all tests that need no network and no accelerator
+	$(BIN)/python -m pytest
+
+lint: setup      ## style and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+bench: setup     ## every claim of speed, each beside its peer
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+.PHONY: help setup demo test lint bench

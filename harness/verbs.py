@@ -1,0 +1,156 @@
+"""The verbs of `python -m harness`: each takes its arguments and whether JSON is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness import config
+from harness.errors import HarnessError
+
+
+def front(arguments: list[str], as_json: bool) -> None:
+    """Print the Pareto set of a study and write its candidate files."""
+    from harness.search import front as pareto
+    from harness.search.study import finished
+
+    shared, runs = _study(arguments)
+    trials = pareto.front(finished(shared.optuna))
+    folder = runs / shared.settings.name / "front"
+    paths = pareto.save(trials, folder)
+    if as_json:
+        rows = [{"trial": t.number, **t.user_attrs["figures"], "file": str(p)} for t, p in zip(trials, paths, strict=True)]
+        print(json.dumps(rows, indent=2))
+        return
+    _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
+    print(f"candidates: {folder}/trial-NUMBER.json")
+    print(f"next:  python train.py study={shared.settings.name} trial=NUMBER")
+
+
+def report(arguments: list[str], as_json: bool) -> None:
+    """Draw a study."""
+    from harness.report import plots
+
+    shared, runs = _study(arguments)
+    trials = shared.optuna.get_trials(deepcopy=False)
+    paths = plots.study(trials, shared.optuna.directions, runs / shared.settings.name)
+    print(json.dumps([str(p) for p in paths]) if as_json else "\n".join(f"wrote {p}" for p in paths))
+
+
+def score(arguments: list[str], as_json: bool) -> None:
+    """Judge a submission in a separate process and store the verdict."""
+    names = [a for a in arguments if "=" not in a]
+    if len(names) != 1:
+        raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
+    from harness.board import store
+    from harness.data.sets import load
+    from harness.submission import manifest
+    from harness.submission.judge import judge
+    from harness.track.mirror import mirrored
+
+    folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
+    entry = manifest.read(folder)
+    settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *overrides])
+    engine = store.open(settings.board.url)
+    dataset = load(*config.data_options(settings.data))
+    verdict = judge(folder, dataset, settings.competition, Path(settings.runs) / "reference")
+    store.record(engine, entry, verdict, settings.competition)
+    shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine")}
+    place = Path(settings.runs) / "score" / entry.name
+    with mirrored(
+        settings.track, place, study=settings.competition.name, run=f"score-{entry.name}", job_type="score", config={}
+    ) as mirror:
+        mirror.summary(shown)
+    if as_json:
+        print(json.dumps(verdict.to_dict(), indent=2))
+        return
+    table = Table("figure", "value", title=f"verdict on {entry.name} ({settings.competition.name})")
+    for name, value in shown.items():
+        table.add_row(name, f"{value:.5g}" if isinstance(value, float) else str(value))
+    _console().print(table)
+    print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
+
+
+def standings(arguments: list[str], as_json: bool) -> None:
+    """Print every board, or that of one competition."""
+    from harness.board import store
+    from harness.board.standings import as_json as plain
+    from harness.board.standings import table
+
+    name = config.given(arguments, "competition")
+    settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("competition=")])
+    boards = store.boards(store.open(settings.board.url), name)
+    if as_json:
+        print(json.dumps(plain(boards), indent=2))
+        return
+    if not boards:
+        print(f"no verdict yet in {_safe(settings.board.url)}\nnext:  python -m harness score submissions/NAME")
+    for key, rows in boards.items():
+        _console().print(table(key, rows))
+
+
+def measure(arguments: list[str], as_json: bool) -> None:
+    """Time ONNX files beside a competition's reference network."""
+    from harness.measure.cost import macs_of_onnx
+    from harness.measure.process import measure as timed
+    from harness.measure.reference import reference_model
+
+    files = [Path(a) for a in arguments if "=" not in a]
+    missing = [str(f) for f in files if not f.is_file()]
+    if not files or missing:
+        raise HarnessError(f"measure: {', '.join(missing) or 'nothing'}: no such file", "give FILE.onnx of a run folder")
+    settings: config.Submit = config.load("submit", [a for a in arguments if "=" in a])
+    competition = settings.competition
+    reference = reference_model(competition.reference, Path(settings.runs) / "reference")
+    rows = {f: timed(f, reference, competition.threads, settings.latency_s) for f in files}
+    if as_json:
+        print(json.dumps([{"file": str(f), "macs": macs_of_onnx(f), **r.to_dict()} for f, r in rows.items()], indent=2))
+        return
+    table = Table(title=f"beside the reference of {competition.name}, {competition.threads} thread(s)")
+    for name in ("file", "ms", "95 % interval", "ratio", "95 % interval", "MMACs"):
+        table.add_column(name, justify="left" if name == "file" else "right")
+    for f, r in rows.items():
+        table.add_row(
+            str(f), f"{r.ms:.4f}", f"{r.low_ms:.4f}..{r.high_ms:.4f}", f"{r.ratio:.4f}",
+            f"{r.ratio_low:.4f}..{r.ratio_high:.4f}", f"{macs_of_onnx(f) / 1e6:.2f}",
+        )  # fmt: skip
+    _console().print(table)
+
+
+VERBS: dict[str, Callable[[list[str], bool], None]] = {
+    "front": front,
+    "report": report,
+    "score": score,
+    "standings": standings,
+    "measure": measure,
+}
+
+
+def _study(arguments: list[str]) -> tuple[Any, Path]:
+    """Open the study that `study=` names."""
+    from harness.search.study import load
+
+    name = config.given(arguments, "study")
+    if not name:
+        raise HarnessError("no study given", "add study=NAME, as `python tune.py` printed it")
+    settings: config.Train = config.load("train", arguments)
+    return load(name, settings.storage.url), Path(settings.runs)
+
+
+def _console() -> Console:
+    """Tables as wide as the terminal, and wide enough for a file."""
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _safe(url: str) -> str:
+    from harness.database import shown
+
+    return shown(url)
+
+

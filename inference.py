@@ -1,0 +1,40 @@
+"""Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json.
+
+    python inference.py run=runs/final/NAME name=NAME            writes submissions/NAME/
+    python inference.py run=runs/final/NAME name=NAME force=true     replaces an entry of that name
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from harness import config
+from harness.__main__ import shell
+from harness.errors import HarnessError
+from harness.measure.competition import Competition
+
+
+def main(arguments: list[str]) -> None:
+    """Pack what the settings name."""
+    folder, name = (config.given(arguments, key) for key in ("run", "name"))
+    if not folder or not name:
+        raise HarnessError(
+            f"inference.py: no {'run' if not folder else 'name'} given",
+            "python inference.py run=runs/final/NAME name=NAME",
+        )
+    from harness.data.sets import load
+    from harness.submission.pack import pack
+    from harness.train.run import read
+
+    run = read(Path(folder))
+    overrides = [*config.of_study(run.data, run.competition, arguments), *arguments]
+    settings: config.Submit = config.load("submit", overrides)
+    competition = Competition(**run.competition)
+    dataset = load(*config.data_options(settings.data))
+    entry = pack(Path(folder), asdict(run), dataset, name, Path(settings.submissions), competition, settings.force)
+    print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
+    print(f"next:  python -m harness score {entry}")
+
+
+if __name__ == "__main__":
+    shell(main, sys.argv[1:], __doc__, root="submit")

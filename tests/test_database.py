@@ -1,0 +1,223 @@
+"""One door to every database: careful with writers, silent about passwords."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import database
+from harness.errors import HarnessError
+
+METADATA = sa.MetaData()
+COUNTER = sa.Table("counter", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer))
+OTHER = sa.Table("other", METADATA, sa.Column("id", sa.Integer, sa.ForeignKey("counter.id"), primary_key=True))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """A database with a counter at 0."""
+    lite = request.param == "sqlite"
+    engine = database.connect(f"sqlite:///{tmp_path}/new/x.db" if lite else request.getfixturevalue("postgres_url"))
+    database.create_tables(engine, METADATA)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(COUNTER).values(id=1, n=0))
+    yield engine
+    engine.dispose()
+
+
+def said(call: pytest.ExceptionInfo[HarnessError]) -> str:
+    """All that a person or a log could get to see of an error."""
+    chain = "".join(traceback.format_exception(call.value))
+    return f"{call.value} {call.value!r} {call.value.args} {call.value.__cause__!r} {chain.replace(__file__, '')}"
+
+
+def test_writers_that_read_first_lose_no_update(engine: sa.Engine) -> None:
+    """Eight threads read a number and write it back plus one; on SQLite a late lock would fail or lose some."""
+
+    def add(_: int) -> None:
+        with engine.begin() as connection:
+            n = connection.scalar(sa.select(COUNTER.c.n).with_for_update())
+            connection.execute(sa.update(COUNTER).values(n=n + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))
+    with database.reading(engine).begin() as connection:
+        assert connection.scalar(sa.select(COUNTER.c.n)) == 40
+
+
+def test_a_reader_waits_for_no_writer(engine: sa.Engine) -> None:
+    """While a transaction holds the write lock, a reading one sees what was there before."""
+
+    def read() -> int | None:
+        with database.reading(engine).begin() as connection:
+            return connection.scalar(sa.select(COUNTER.c.n))
+
+    with ThreadPoolExecutor(1) as pool, engine.begin() as writing:
+        writing.execute(sa.select(COUNTER).with_for_update())
+        assert pool.submit(read).result(timeout=10) == 0
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
+    """SQLite's plain transactions take the lock when they begin, not when they first write."""
+    engine = database.connect(f"sqlite:///{tmp_path}/x.db")
+    begun = threading.Event()
+
+    def second() -> None:
+        with engine.begin():
+            begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin():
+            waiting = pool.submit(second)
+            assert not begun.wait(0.3)
+        waiting.result(timeout=10)
+    assert begun.is_set()
+
+
+def test_a_row_that_points_nowhere_is_refused(engine: sa.Engine) -> None:
+    """Foreign keys hold on SQLite too."""
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+        connection.execute(sa.insert(OTHER).values(id=7))
+
+
+def test_a_fault_of_ours_is_not_called_a_lost_connection(engine: sa.Engine) -> None:
+    """`reached` passes on what the user can't mend."""
+    with pytest.raises(sa.exc.IntegrityError), database.reached(engine), engine.begin() as connection:
+        connection.execute(sa.insert(COUNTER).values(id=1, n=0))
+
+
+def test_tables_are_created_once_by_many_at_once(postgres_url: str) -> None:
+    """Each of eight connections finds all tables afterwards, on a database that had none."""
+
+    def create(_: int) -> list[str]:
+        engine = database.connect(postgres_url)
+        database.create_tables(engine, METADATA)
+        names = sorted(sa.inspect(engine).get_table_names())
+        engine.dispose()
+        return names
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(create, range(8))) == [["counter", "other"]] * 8
+
+
+def test_processes_that_open_a_fresh_file_at_once_all_succeed(tmp_path: Path) -> None:
+    """Nobody trips over the journal mode that another is setting."""
+    code = f"from harness import database as d; d.connect('sqlite:///{tmp_path}/x.db').begin().__enter__()"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [p.wait() for p in started] == [0, 0, 0]
+
+
+def test_wal_is_used_only_where_it_is_sound(tmp_path: Path) -> None:
+    """Old SQLite keeps the rollback journal, even for a file that another program left in WAL."""
+    sound = [(3, 44, 6), (3, 44, 9), (3, 50, 7), (3, 51, 3), (3, 53, 0), (4, 0, 0)]
+    unsound = [(3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 0), (3, 51, 2)]
+    assert all(map(database.wal_is_sound, sound)) and not any(map(database.wal_is_sound, unsound))
+    with sqlite3.connect(tmp_path / "x.db") as left:
+        left.execute("PRAGMA journal_mode=WAL")
+    left.close()
+    with database.connect(f"sqlite:///{tmp_path}/x.db").connect() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+    assert mode == ("wal" if database.wal_is_sound() else "delete")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:hush@127.0.0.1:9/board",
+        "postgresql+psycopg://anna:hush@127.0.0.1:9/board?password=hush2",
+        "postgresql://anna@127.0.0.1:9/board?password=hush&password=hush2&sslmode=disable",
+        "postgres://anna:hush@127.0.0.1:9/board",
+        "mysql://anna:hush@127.0.0.1:9/board?charset=utf8mb4",
+        "mysql+pymysql://anna@127.0.0.1:9/board?passwd=hush",
+        "mariadb://anna:hush@127.0.0.1:9/board",
+    ],
+)
+def test_an_unreachable_database_is_named_without_its_password(url: str) -> None:
+    """The message has the setting, the url up to the database's name and the reason; no form of password leaks."""
+    with pytest.raises(
+        HarnessError, match=r"board.url=.*anna:\*\*\*@127.0.0.1:9/board: can't be used: .*\n.*it runs"
+    ) as e:
+        database.connect(url, "board.url")
+    assert "hush" not in said(e)
+    assert "hush" not in repr(sa.create_engine(database.address(url))) + database.shown(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "anna:hush@host",
+        "postgresql://anna:hush@host:port/x",
+        "postgresql://anna:hu@sh@host/x",
+        "mysql://anna:hush",
+        "sqlite:///runs/\0hush.db",
+        "sqlite:///runs/a\nhush.db",
+    ],
+)
+def test_a_url_that_cant_be_read_is_an_error_without_it(url: str) -> None:
+    """It may hold a password, so it isn't repeated."""
+    with pytest.raises(HarnessError, match="storage.url: not a database url") as e:
+        database.connect(url)
+    assert not any(part in str(e.value) + repr(e.value) + repr(e.value.__cause__) for part in ("hush", "hu@sh"))
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////dev/null/x/y.db", "sqlite:///", "postgresql://h/x?colour=red", "mysql://h/x?z=1"]
+)
+def test_a_strange_url_is_a_harness_error_or_works(url: str) -> None:
+    """No stray exception reaches the user."""
+    try:
+        database.connect(url).dispose()
+    except HarnessError as e:
+        assert "can't be used" in str(e) and e.__cause__ is None
+
+
+@given(password=st.text(min_size=3, max_size=30), port=st.sampled_from(["9", "99999999", "x", ""]))
+def test_no_password_ever_shows(password: str, port: str) -> None:
+    """Whatever it is made of, and whether or not it was written as a url wants it."""
+    hidden = f"{password}q9q"
+    for written in (hidden, quote(hidden, safe="", errors="replace")):
+        try:
+            shown = database.shown(f"postgresql://anna:{written}@127.0.0.1:{port}/board")
+        except HarnessError as e:
+            shown = f"{e} {e!r} {e.__cause__!r}"
+        assert "q9q" not in shown
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    """A path to something else is the user's mistake, not a crash."""
+    (tmp_path / "photo.png").write_bytes(b"not a database" * 100)
+    with pytest.raises(HarnessError, match="storage.url=sqlite:///.*photo.png: can't be used: file is not a database"):
+        database.connect(f"sqlite:///{tmp_path}/photo.png")
+
+
+def test_a_database_that_goes_away_is_an_error_for_the_user(tmp_path: Path) -> None:
+    """The file is replaced by something else in mid-work."""
+    engine = database.connect(f"sqlite:///{tmp_path}/x.db")
+    engine.dispose()
+    (tmp_path / "x.db").write_bytes(b"not a database" * 100)
+    with (
+        pytest.raises(HarnessError, match="can't be used: file is not a database"),
+        database.reached(engine),
+        engine.begin(),
+    ):
+        pass
+
+
+def test_an_unknown_kind_of_database_lists_the_known() -> None:
+    """One error for all that we don't speak."""
+    with pytest.raises(HarnessError, match="board.url: unknown 'oracle'; allowed: mariadb, mysql, postgres"):
+        database.connect("oracle://host/x", "board.url")
