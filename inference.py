@@ -1,7 +1,7 @@
 """Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json.
 
-    python inference.py run=runs/final/NAME name=NAME            writes submissions/NAME/
-    python inference.py run=runs/final/NAME name=NAME force=true     replaces an entry of that name
+python inference.py run=runs/final/NAME name=NAME            writes submissions/NAME/
+python inference.py run=runs/final/NAME name=NAME force=true     replaces an entry of that name
 """
 
 import sys

@@ -81,13 +81,15 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         asdict(options), settings.competition, settings.seed, device_of(settings.device), threads, settings.hold_out,
         folder, Path(settings.runs) / "reference",
     )  # fmt: skip
+    group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(
-        settings.track, folder, study=settings.study or "final", run=name.removeprefix(f"{settings.study}-"), job_type="train", config=plan.identity()
+        settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()
     ) as mirror:
         run = final.train(plan, mirror)
     f = run.metrics
-    print(f"trained in {run.train_s:.0f} s: {f['latency_ms']:.4f} ms ({f['ratio']:.3f} of the reference), "
-          f"{f['macs'] / 1e6:.2f} MMACs, {f['parameters']:,} parameters" + (f", F1 {f['f1']:.4f}" if "f1" in f else ""))  # fmt: skip
+    speed = f"{f['latency_ms']:.4f} ms ({f['ratio']:.3f} of the reference)"
+    size = f"{f['macs'] / 1e6:.2f} MMACs, {f['parameters']:,} parameters"
+    print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + (f", F1 {f['f1']:.4f}" if "f1" in f else ""))
     print(f"next:  python inference.py run={folder} name={name}")
 
 

@@ -209,7 +209,8 @@ def _explained(e: Exception, kind: type, overrides: Sequence[str]) -> HarnessErr
         group, choice = found.groups()
         allowed = groups().get(group, [])
         return HarnessError(
-            f"{group}={choice}: unknown choice; allowed: {', '.join(allowed)}", f"{nearest(choice, allowed)}take one of these"
+            f"{group}={choice}: unknown choice; allowed: {', '.join(allowed)}",
+            f"{nearest(choice, allowed)}take one of these",
         )
     if found := re.search(r"(?:Key|key) '([^']+)' (?:is )?not in", text):
         return _unknown(found.group(1), kind, overrides)
@@ -226,7 +227,8 @@ def _unknown(key: str, kind: type, overrides: Sequence[str]) -> HarnessError:
     known = sorted(_keys(kind))
     parent = full.rpartition(".")[0]
     allowed = [k for k in known if k.rpartition(".")[0] == parent] or known
-    return HarnessError(f"{full}: unknown setting; allowed: {', '.join(allowed)}", f"{nearest(full, known)}--help shows all")
+    listed = ", ".join(allowed)
+    return HarnessError(f"{full}: unknown setting; allowed: {listed}", f"{nearest(full, known)}--help shows all")
 
 
 def _keys(kind: type, prefix: str = "") -> list[str]:

@@ -25,7 +25,8 @@ def front(arguments: list[str], as_json: bool) -> None:
     folder = runs / shared.settings.name / "front"
     paths = pareto.save(trials, folder)
     if as_json:
-        rows = [{"trial": t.number, **t.user_attrs["figures"], "file": str(p)} for t, p in zip(trials, paths, strict=True)]
+        pairs = zip(trials, paths, strict=True)
+        rows = [{"trial": t.number, **t.user_attrs["figures"], "file": str(p)} for t, p in pairs]
         print(json.dumps(rows, indent=2))
         return
     _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
@@ -104,7 +105,8 @@ def measure(arguments: list[str], as_json: bool) -> None:
     files = [Path(a) for a in arguments if "=" not in a]
     missing = [str(f) for f in files if not f.is_file()]
     if not files or missing:
-        raise HarnessError(f"measure: {', '.join(missing) or 'nothing'}: no such file", "give FILE.onnx of a run folder")
+        named = ", ".join(missing) or "nothing"
+        raise HarnessError(f"measure: {named}: no such file", "give FILE.onnx of a run folder")
     settings: config.Submit = config.load("submit", [a for a in arguments if "=" in a])
     competition = settings.competition
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")

@@ -102,7 +102,7 @@ def run(job: Job, workers: int) -> Shared:
     except KeyboardInterrupt:
         for process in started:
             process.join(30)
-        print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} trials left)")
+        print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
     return shared
 
@@ -182,7 +182,8 @@ def _left(shared: Shared) -> int:
 
 def _announce(job: Job, dataset: Dataset, workers: int) -> None:
     sizes = ", ".join(f"{name} {sum(c)}" for name, c in dataset.counts().items())
-    print(f"study {job.study.name}: {job.study.trials} trials, {workers} workers x {job.threads} threads, {cores()} cores")
+    where = f"{workers} workers x {job.threads} threads, {cores()} cores"
+    print(f"study {job.study.name}: {job.study.trials} trials, {where}")
     print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
     damaged = dataset.report.get("damaged") or []
     for entry in damaged[:5]:

@@ -209,8 +209,9 @@ def chosen(study: optuna.Study, which: str) -> FrozenTrial:
         return trials[0]
     numbers = {str(t.number): t for t in trials}
     if which not in numbers:
+        listed = ", ".join(sorted(numbers, key=int))
         raise HarnessError(
-            f"trial={which}: not a finished trial of {study.study_name}; finished: {', '.join(sorted(numbers, key=int))}",
+            f"trial={which}: not a finished trial of {study.study_name}; finished: {listed}",
             "give trial=best or one of these numbers",
         )
     return numbers[which]

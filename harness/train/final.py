@@ -16,8 +16,7 @@ from harness.data.augment import Augment
 from harness.data.prepare import Preprocessing, prepare, resize, statistics
 from harness.data.split import Dataset, Images, merge
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, points
-from harness.measure.competition import formula_of
+from harness.measure.competition import Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.machine import versions
 from harness.measure.process import measure, predict
