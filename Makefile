@@ -36,6 +36,6 @@ lint: setup      ## style and the direction of imports
 	$(BIN)/lint-imports
 
 bench: setup     ## every claim of speed, each beside its peer
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 .PHONY: help setup demo test lint bench

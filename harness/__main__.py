@@ -40,13 +40,11 @@ def shell(main: Callable[[list[str]], None], arguments: list[str], text: str, ro
 
 def _settings(root: str, overrides: Sequence[str]) -> str:
     """Show a root's settings as they would be, and the choices of each group."""
-    from omegaconf import OmegaConf
-
     from harness import config
 
     groups = "\n".join(f"  {name}={'|'.join(choices)}" for name, choices in config.groups().items())
     try:
-        settings = OmegaConf.to_yaml(OmegaConf.structured(config.load(root, overrides)))
+        settings = config.as_text(config.load(root, overrides))
     except HarnessError as e:
         settings = f"error: {e}"
     return f"\nGroups (conf/):\n{groups}\n\nSettings, as this command line leaves them:\n{settings}"

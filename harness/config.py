@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness import database
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
 from harness.measure.competition import Competition
@@ -28,6 +30,7 @@ from harness.search.study import Study
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the other groups
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 @dataclass
@@ -127,16 +130,63 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         HarnessError: a key, a choice or a type is wrong; the message names it and what is allowed.
     """
     kind = ROOTS[root]
-    overrides = [*_competition_of(overrides), *overrides]
+    texts, rest = _told_apart(kind, [*_competition_of(overrides), *overrides])
     store = ConfigStore.instance()
     store.store(name=f"{root}_schema", node=kind)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(root, overrides=list(overrides))
-        typed = OmegaConf.to_object(composed)
+            composed = compose(root, overrides=rest)
+        for key, value in texts.items():
+            OmegaConf.update(composed, key, value)
+        return OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
-        raise _explained(e, kind, overrides) from e
-    return typed
+        raise _explained(e, _keys(kind), overrides) from e
+
+
+def _told_apart(kind: type, overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Part the text settings, which are taken as they stand, from what Hydra is to read.
+
+    Hydra's grammar would stumble over a password, a path or a name with `!`, a comma or `=` in it, and show it.
+
+    Raises:
+        HarnessError: a key or a choice is unknown, or a value can't be read.
+    """
+    known, choices = _keys(kind), groups()
+    texts, rest = {}, []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+            raise HarnessError(f"'{key}': not a setting", "write KEY=VALUE, such as seed=1; --help shows all")
+        if known.get(key) == "str":
+            texts[key] = re.sub(r"""^(['"])(.*)\1$""", r"\2", value)
+        elif key in choices and key in kind.__dataclass_fields__:
+            rest.append(f"{key}={_choice(key, value, choices[key])}")
+        elif known.get(key.split(".")[0], known.get(".".join(key.split(".")[:2]), "")).startswith("dict"):
+            rest.append(_readable(f"++{override}"))  # what it may hold is known to those who use it
+        elif key in known:
+            rest.append(_readable(override))
+        else:
+            raise _unknown(key, list(known))
+    return texts, rest
+
+
+def _choice(group: str, name: str, allowed: list[str]) -> str:
+    if name not in allowed:
+        fix = f"{nearest(name, allowed)}take one of these"
+        raise HarnessError(f"{group}={name}: unknown choice; allowed: {', '.join(allowed)}", fix)
+    return name
+
+
+def _readable(override: str) -> str:
+    """Refuse a value that Hydra's grammar can't take for one value."""
+    key, _, value = override.lstrip("+").partition("=")
+    try:
+        one = not OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:
+        one = False
+    if not one:
+        raise HarnessError(f"{key}={value}: can't be read as one value", f"""put text in quotes: '{key}="..."'""")
+    return override
 
 
 def _competition_of(overrides: Sequence[str]) -> list[str]:
@@ -165,7 +215,7 @@ def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
     try:
         return str(data["name"]), OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), options))
     except OmegaConfBaseException as e:
-        raise HarnessError(f"data: {_first(e)}", "give a value of that type") from e
+        raise HarnessError(f"data.{getattr(e, 'full_key', '')}: {_first(e)}", "give a value of that type") from e
 
 
 def given(overrides: Sequence[str], key: str) -> str | None:
@@ -197,50 +247,51 @@ def _first(e: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(e)).strip().splitlines()[0]
 
 
-def _explained(e: Exception, kind: type, overrides: Sequence[str]) -> HarnessError:
+def _explained(e: Exception, known: Mapping[str, str], overrides: Sequence[str]) -> HarnessError:
     """Say what Hydra or OmegaConf found wrong, in the harness's words."""
     cause = e
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, HarnessError):
         return cause
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", f"{e} {cause}").split())
-    if found := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
-        group, choice = found.groups()
-        allowed = groups().get(group, [])
-        return HarnessError(
-            f"{group}={choice}: unknown choice; allowed: {', '.join(allowed)}",
-            f"{nearest(choice, allowed)}take one of these",
-        )
-    if found := re.search(r"(?:Key|key) '([^']+)' (?:is )?not in", text):
-        return _unknown(found.group(1), kind, overrides)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown(found.group(1), kind, overrides)
-    key = getattr(cause, "full_key", None)
+    key = getattr(cause, "full_key", None) or ""
+    value, kind = given(overrides, key), known.get(key, "").removesuffix(" | None")
+    if value is not None and kind in KINDS:
+        return HarnessError(f"{key}={value}: allowed: {KINDS[kind]}", f"set {key} to {KINDS[kind]}")
     where = f"{key}: " if key else ""
-    return HarnessError(f"{where}{_first(cause)}", "give a value of the right type; --help shows the settings")
+    return HarnessError(f"{where}{_first(cause)}", "mend it in conf/ or on the command line; --help shows the settings")
 
 
-def _unknown(key: str, kind: type, overrides: Sequence[str]) -> HarnessError:
+def _unknown(key: str, known: Sequence[str]) -> HarnessError:
     """Name an unknown key and its nearest known one."""
-    full = next((o.split("=")[0].lstrip("+~") for o in overrides if key.split(".")[-1] in o.split("=")[0]), key)
-    known = sorted(_keys(kind))
-    parent = full.rpartition(".")[0]
-    allowed = [k for k in known if k.rpartition(".")[0] == parent] or known
-    listed = ", ".join(allowed)
-    return HarnessError(f"{full}: unknown setting; allowed: {listed}", f"{nearest(full, known)}--help shows all")
+    inner = [k for k in known if k.startswith(f"{key}.")]
+    if inner:
+        fix = f"set one of them, such as {inner[0]}=..."
+        return HarnessError(f"{key}: holds several settings: {', '.join(inner)}", fix)
+    parent = key.rpartition(".")[0]
+    near = [k for k in known if k.rpartition(".")[0] == parent] or sorted({k.split(".")[0] for k in known})
+    return HarnessError(f"{key}: unknown setting; allowed: {', '.join(near)}", f"{nearest(key, known)}--help shows all")
 
 
-def _keys(kind: type, prefix: str = "") -> list[str]:
-    """List the settings of a dataclass, nested ones with their path."""
-    found = []
+def _keys(kind: type, prefix: str = "") -> dict[str, str]:
+    """Return the settings of a dataclass with the names of their types, nested ones with their path."""
+    found = {}
     for f in fields(kind):
         default = f.default_factory() if callable(f.default_factory) else f.default
-        nested = hasattr(default, "__dataclass_fields__")
-        found += _keys(type(default), f"{prefix}{f.name}.") if nested else [f"{prefix}{f.name}"]
+        if is_dataclass(default):
+            found |= _keys(type(default), f"{prefix}{f.name}.")
+        else:
+            found[f"{prefix}{f.name}"] = str(f.type)
     return found
 
 
+def as_text(settings: Any) -> str:
+    """Return a root's settings as YAML, without the passwords of its databases."""
+    plain = OmegaConf.structured(settings)
+    for name in ("storage", "board"):
+        if name in plain:
+            plain[name].url = database.shown(plain[name].url, f"{name}.url")
+    return OmegaConf.to_yaml(plain)
 
 
 def of_study(data: Mapping[str, Any], competition: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
@@ -248,7 +299,7 @@ def of_study(data: Mapping[str, Any], competition: Mapping[str, Any], overrides:
     if given(overrides, "data"):
         return []
     known = {k: v for k, v in data["options"].items() if v != ""}
-    quoted = [f"data.{k}={json.dumps(v)}" for k, v in known.items()]
+    quoted = [f"data.{k}={json.dumps(v, ensure_ascii=False)}" for k, v in known.items()]
     there = [] if given(overrides, "competition") else _competition_choice(competition["name"])
     return [f"data={data['name']}", *there, *quoted]
 
@@ -267,5 +318,5 @@ def of_manifest(data: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Return the overrides that load the data set a manifest names; paths come from the command line or conf/."""
     if given(overrides, "data"):
         return []
-    quoted = [f"data.{k}={json.dumps(v)}" for k, v in data["options"].items() if v != ""]
+    quoted = [f"data.{k}={json.dumps(v, ensure_ascii=False)}" for k, v in data["options"].items() if v != ""]
     return [f"data={data['name']}", *quoted]

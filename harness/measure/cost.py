@@ -25,7 +25,10 @@ def macs_of_onnx(path: Path) -> int:
     batch = images.type.tensor_type.shape.dim[0]
     free = batch.dim_param
     batch.dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except onnx.shape_inference.InferenceError as e:
+        raise HarnessError(f"{path}: the shapes can't be inferred: {e}", "export the model again") from e
     shapes = {i.name: tuple(i.dims) for i in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
         if found := _sizes(value.type.tensor_type, free):

@@ -91,14 +91,20 @@ def label(axes: Axes, marks: Sequence[tuple[str, float, float]], places: Sequenc
 
     marks: text, x, y. places: to the right of the mark and up, in points. A text without such a place is left off.
     """
+    from matplotlib.text import Text
+
     axes.figure.draw_without_rendering()  # settles the layout, on which the texts' places in pixels depend
     legend = axes.get_legend()
     taken = [legend.get_window_extent()] if legend else []
     for text, x, y in reversed(marks):
         for right, up in places:
             side = "left" if right > 0 else "right"
-            note = axes.annotate(text, (x, y), (right, up), textcoords="offset points", ha=side, fontsize=11, zorder=5)
-            box = note.get_window_extent().padded(2)
+            note = axes.annotate(
+                text, (x, y), (right, up), textcoords="offset points", ha=side, fontsize=11, zorder=5,
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 5},
+            )  # fmt: skip
+            note.update_positions(axes.figure.canvas.get_renderer())
+            box = Text.get_window_extent(note).padded(2)  # of the text without its thread to the mark
             if not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break

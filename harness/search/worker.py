@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +24,8 @@ from harness.search.study import Shared
 
 RunTrial = Callable[[optuna.Trial, Callable[[], list[Known]]], dict[str, Any]]
 """Runs one trial and returns its figures; raises TrialPruned, or anything else for a failure."""
+
+EVERY_SLOT = 2**31 - 1  # also those of a worker that joined with a larger budget
 
 
 def name_of_this_worker() -> str:
@@ -36,64 +39,91 @@ def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path
     A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back.
     """
     owner, finished = name_of_this_worker(), 0
-    study, engine, settings = shared.optuna, shared.engine, shared.settings
+    engine, settings = shared.engine, shared.settings
     while True:
         slot = budget.claim(engine, settings.name, owner, settings.lease_s, settings.trials)
-        if slot is None:
-            left = budget.counts(engine, settings.name, settings.trials)
-            if not left["free"] and not left["leased"]:
-                break
-            time.sleep(min(2.0, settings.lease_s / 5))  # another worker's trial may fail, or its lease run out
+        if slot is not None:
+            finished += _use(shared, slot, owner, run_trial, error_folder)
             continue
-        if slot.lost is not None and not _was_told(study, slot.lost):
+        left = budget.counts(engine, settings.name, settings.trials)
+        if not left["free"] and not left["leased"]:
+            break
+        time.sleep(min(2.0, settings.lease_s / 5))  # another worker's trial may fail, or its lease run out
+    _bury(shared)
+    return finished
+
+
+def _use(
+    shared: Shared, slot: budget.Slot, owner: str, run_trial: RunTrial, error_folder: Callable[[int], Path]
+) -> int:
+    """Run a trial in a slot; return 1 if it counts."""
+    study, engine, trial = shared.optuna, shared.engine, None
+    try:
+        if slot.lost is not None and _was_told(study, slot.lost):
+            return int(budget.settle(engine, slot))  # killed between telling and settling: the result stands
+        if slot.lost is not None:
             fail(study, slot.lost, "its worker died")
-        elif slot.lost is not None:  # killed between telling and settling: the result stands
-            budget.settle(engine, slot)
-            continue
         trial = study.ask()
         budget.attach(engine, slot, trial.number)
         trial.set_user_attr("worker", owner)
         with _beating(shared, slot):
-            finished += _one(shared, slot, trial, run_trial, error_folder)
-    for number in budget.abandoned(engine, settings.name):
-        fail(study, number, "its worker died, as two before it")
-    return finished
+            return _one(shared, slot, trial, run_trial, error_folder)
+    except KeyboardInterrupt:
+        if trial is not None and _was_told(study, trial.number):
+            budget.settle(engine, slot)
+        else:
+            if trial is not None:
+                fail(study, trial.number, "interrupted")
+            budget.release(engine, slot, failed=False)
+        raise
 
 
 def _one(
     shared: Shared, slot: budget.Slot, trial: optuna.Trial, run_trial: RunTrial, error_folder: Callable[[int], Path]
 ) -> int:
     """Run one trial and tell how it ended; return 1 if it counts."""
-    study, engine = shared.optuna, shared.engine
+    study, failure, attribute = shared.optuna, None, {}
     try:
         figures = run_trial(trial, lambda: known(study))
+        both = (figures["f1"], figures["ratio"])
+        attribute = {"figures": figures}
+        result = {"values": figures["points"] if shared.settings.objective == "points" else both}
     except optuna.TrialPruned as e:
-        trial.set_user_attr("reason", str(e))
-        return _tell(shared, slot, trial, state=TrialState.PRUNED)
-    except KeyboardInterrupt:
-        fail(study, trial.number, "interrupted")
-        budget.release(engine, slot, failed=False)
-        raise
+        attribute, result = {"reason": str(e)}, {"state": TrialState.PRUNED}
     except Exception as e:  # whatever a candidate does to its trial must not end the worker; the reason is kept
-        folder = error_folder(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc())
-        fail(study, trial.number, reason_of(e))
-        budget.release(engine, slot, failed=True)
-        print(f"trial {trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
-        return 0
-    if not budget.renew(engine, slot, shared.settings.lease_s):
+        failure = e
+    if not budget.renew(shared.engine, slot, shared.settings.lease_s):
         print(f"trial {trial.number}: the lease ran out, another worker has taken it up; dropped", flush=True)
         return 0
-    trial.set_user_attr("figures", figures)
-    both = (figures["f1"], figures["ratio"])
-    return _tell(shared, slot, trial, values=figures["points"] if shared.settings.objective == "points" else both)
-
-
-def _tell(shared: Shared, slot: budget.Slot, trial: optuna.Trial, **result: Any) -> int:
-    """Tell the study, then settle the slot: killed in between, the next holder of the slot finds the result told."""
-    shared.optuna.tell(trial, skip_if_finished=True, **result)
+    if failure is not None:
+        _failed(shared, slot, trial, failure, error_folder(trial.number))
+        return 0
+    with contextlib.suppress(UpdateFinishedTrialError):  # stopped right here for so long that its slot was taken
+        for name, value in attribute.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, skip_if_finished=True, **result)
+    # killed before this line, the next holder of the slot finds the result told
     return int(budget.settle(shared.engine, slot))
+
+
+def _failed(shared: Shared, slot: budget.Slot, trial: optuna.Trial, e: Exception, folder: Path) -> None:
+    """Keep a failed trial's traceback and give its slot back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "error.txt").write_text("".join(traceback.format_exception(e)))
+    fail(shared.optuna, trial.number, reason_of(e))
+    budget.release(shared.engine, slot, failed=True)
+    print(f"trial {trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
+
+
+def _bury(shared: Shared) -> None:
+    """Fail the trials that dead workers left: while no slot is leased, what still runs is run by nobody."""
+    study, engine, name = shared.optuna, shared.engine, shared.settings.name
+    for number in budget.abandoned(engine, name):
+        fail(study, number, "its worker died, as two before it")
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not budget.counts(engine, name, EVERY_SLOT)["leased"]:  # looked up later than `running`: who told since, has told
+        for trial in running:
+            fail(study, trial.number, "its worker died")
 
 
 def _was_told(study: optuna.Study, number: int) -> bool:
@@ -104,7 +134,7 @@ def _was_told(study: optuna.Study, number: int) -> bool:
 def fail(study: optuna.Study, number: int, reason: str) -> None:
     """Mark a trial as failed, with the reason."""
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    if not study._storage.get_trial(trial_id).state.is_finished():
+    with contextlib.suppress(UpdateFinishedTrialError):  # it has ended, or another worker has just said so
         study._storage.set_trial_user_attr(trial_id, "reason", reason)
         study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 

@@ -115,8 +115,8 @@ def _begin(plan: Plan) -> dict[str, Any]:
     model = build(plan.model, len(plan.dataset.classes), plan.resolution_px)
     found = probe(model, plan.resolution_px, plan.recipe.batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
-    checkpoint.write_atomically(path, lambda file: file.write(json.dumps(begun, indent=2).encode()))
     (plan.folder / "candidate.json").write_text(json.dumps(plan.candidate, indent=2) + "\n")
+    checkpoint.write_atomically(path, lambda file: file.write(json.dumps(begun, indent=2).encode()))
     return begun
 
 
@@ -141,7 +141,8 @@ def _fit(
         def on_epoch(epoch: Epoch) -> None:
             row = {"epoch": epoch.number, "loss": epoch.loss, "seconds": round(epoch.seconds, 2)}
             mirror.log(journal.log(**row, images_per_s=round(epoch.images_per_s, 1)))
-            bar.set_postfix(epoch=epoch.number, loss=f"{epoch.loss:.4f}", images_per_s=round(epoch.images_per_s))
+            seen = {"epoch": epoch.number, "loss": f"{epoch.loss:.4f}", "images_per_s": round(epoch.images_per_s)}
+            bar.set_postfix(seen, refresh=False)
 
         return fit(
             model, images, how, plan.recipe, plan.augment, precision, seed=derive(plan.seed, "fit"),

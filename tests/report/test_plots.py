@@ -11,6 +11,7 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
@@ -62,7 +63,7 @@ def labels_of(axes) -> list[str]:
 
 def overlaps(texts) -> bool:
     """Say whether any two texts cover each other."""
-    boxes = [t.get_window_extent() for t in texts]
+    boxes = [Text.get_window_extent(t) for t in texts]  # an annotation's own would hold the thread to its point
     return any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 

@@ -57,7 +57,9 @@ def test_asking_for_too_many_is_an_error(name: str, count: int, there: int) -> N
         subset(DATASET, Proxy(**{name: count}), seed=0)
 
 
-@pytest.mark.parametrize("wrong", [{"pixels": 0.0}, {"pixels": 1.1}, {"images": -1}, {"score_images": -1}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"pixels": 0.0}, {"pixels": 1.1}, {"images": -1}, {"score_images": -1}, {"epochs": 0}]
+)
 def test_an_impossible_proxy_is_refused(wrong: dict[str, float]) -> None:
     """The value stands in the message."""
     with pytest.raises(HarnessError, match=f"proxy.*{next(iter(wrong.values()))}"):

@@ -83,13 +83,10 @@ def test_one_name_has_one_range(name: str, data: str) -> None:
 @pytest.mark.parametrize("data", ["cifar10", "digits"])
 @pytest.mark.parametrize("name", SPACES)
 def test_every_candidate_builds_the_same_from_its_record(name: str, data: str) -> None:
-    """At each resolution a space allows, random candidates build, and their JSON rebuilds equal networks.
-
-    Takes some 15 s in all: a network is run through once while it is built.
-    """
+    """At each resolution a space allows, random candidates build, and their JSON rebuilds equal networks."""
     for resolution_px in {8, 12, 16} if data == "digits" else {24, 28, 32}:
         space = fixed(space_of(name, data), {"resolution_px": resolution_px})
-        for candidate, _ in trials(space, 2, seed=resolution_px):
+        for candidate, _ in trials(space, 5, seed=resolution_px):
             assert candidate.resolution_px == resolution_px
             rebuilt = Candidate.from_dict(json.loads(json.dumps(candidate.to_dict())))
             assert rebuilt == candidate and rebuilt.digest() == candidate.digest()
@@ -98,10 +95,10 @@ def test_every_candidate_builds_the_same_from_its_record(name: str, data: str) -
 
 
 def test_the_resolutions_are_those_the_data_set_allows() -> None:
-    """8, 12, 16 px for digits and 24, 28, 32 px for CIFAR-10, each drawn sooner or later."""
-    seen = {d: {c.resolution_px for c, _ in trials(space_of("vgg", d), 60)} for d in ("digits", "cifar10")}
-    assert seen["digits"] and seen["digits"] <= {8, 12, 16}
-    assert seen["cifar10"] and seen["cifar10"] <= {24, 28, 32}
+    """No space goes beyond 8, 12, 16 px for digits and 24, 28, 32 px for CIFAR-10."""
+    for data, allowed in (("digits", {8, 12, 16}), ("cifar10", {24, 28, 32})):
+        for name in SPACES:
+            assert {c.resolution_px for c, _ in trials(space_of(name, data), 30)} <= allowed
 
 
 def test_no_stride_is_suggested_beyond_the_map() -> None:
@@ -203,5 +200,5 @@ def test_check_looks_into_every_branch() -> None:
 
 def test_what_has_no_names_is_fixed_as_a_whole() -> None:
     """A path into a list of stages is an error that says so."""
-    with pytest.raises(HarnessError, match=r"can't fix 'model.stages.0': 'stages'|can't fix 'stages.0'|can't fix '0'"):
+    with pytest.raises(HarnessError, match="can't fix 'stages.0': 'stages' has no named parts"):
         fixed(SMALL, {"model.stages.0": None})

@@ -1,0 +1,121 @@
+"""What a model costs, counted from the artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from harness.errors import HarnessError
+from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.reference import reference_model
+from harness.models.build import BLOCKS, build, export_ready
+from harness.models.spec import ModelSpec
+from harness.runtime.export import export
+
+BODIES = sorted(set(BLOCKS) - {"flatten", "linear", "globalavgpool", "avgpool", "maxpool"})
+
+
+def counted_by_hooks(model: nn.Module, side_px: int) -> int:
+    """Count convolutions and linear layers in torch, by what goes in and out of each."""
+    total = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        inner = module.weight[0].numel()
+        total += output.numel() * inner
+
+    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        model(torch.zeros(1, 3, side_px, side_px))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+@pytest.mark.parametrize("block", BODIES)
+def test_macs_are_those_of_the_layers(block: str, tmp_path: Path) -> None:
+    """The file's count equals the network's own, for every block, with and without a stride."""
+    stages = [{"block": "conv", "channels": 16}, *({"block": block, "channels": 16, "stride": s} for s in (1, 2))]
+    model = build(ModelSpec.from_dict({"stages": stages}), 5, 16)
+    path = export(model, 16, tmp_path / "model.onnx")
+    assert macs_of_onnx(path) == counted_by_hooks(export_ready(model), 16)
+
+
+def test_a_plain_network_costs_what_pen_and_paper_say(tmp_path: Path) -> None:
+    """A 3x3 convolution to 8 channels on 6x6 and a linear layer to 4 classes."""
+    model = build(ModelSpec.from_dict({"stages": [{"block": "conv", "channels": 8}]}), 4, 6)
+    path = export(model, 6, tmp_path / "model.onnx")
+    assert macs_of_onnx(path) == 6 * 6 * 8 * 3 * 9 + 8 * 4
+    assert parameters_of_onnx(path) == (8 * 3 * 9 + 8) + (8 * 4 + 4)
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], sizes: list[Any], weights: dict[str, list[int]]) -> Path:
+    """Write a graph from `images` of the given sizes to `logits`."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, sizes)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        [helper.make_tensor(k, TensorProto.FLOAT, d, [0.0] * torch.Size(d).numel()) for k, d in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+@pytest.mark.parametrize(("op", "weight"), [("Conv", [4, 3, 3, 3]), ("MatMul", [8, 5])])
+def test_a_size_that_cant_be_inferred_names_the_node(op: str, weight: list[int], tmp_path: Path) -> None:
+    """A free height, or an operator nobody knows before the node, is an error and never a count of 1."""
+    node = helper.make_node(op, ["images", "weight"], ["logits"], name="middle")
+    free = save(tmp_path / "free.onnx", [node], ["N", 3, "H", 8], {"weight": weight})
+    with pytest.raises(HarnessError, match=rf"free.onnx: node 'middle' \({op}\): the shape of '\w+' can't be inferred"):
+        macs_of_onnx(free)
+    unknown = helper.make_node("Mystery", ["images"], ["x"], domain="nowhere")
+    node.input[0] = "x"
+    path = save(tmp_path / "unknown.onnx", [unknown, node], ["N", 3, 8, 8], {"weight": weight})
+    with pytest.raises(HarnessError, match=r"node 'middle'|unknown.onnx: the shapes can't be inferred: .*Mystery"):
+        macs_of_onnx(path)
+
+
+def test_a_transposed_product_counts_the_right_side(tmp_path: Path) -> None:
+    """Gemm with transA sums over the first side of its first input."""
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight"], ["logits"], transA=1),
+    ]
+    path = save(tmp_path / "t.onnx", nodes, ["N", 3, 2, 2], {"weight": [1, 5]})
+    assert macs_of_onnx(path) == 12 * 5 * 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({}, "no 'model'; there is nothing"),
+        ({"model": {"stages": []}, "classes": 2}, "no 'resolution_px'; there is model, classes"),
+        ({"model": {"stages": [{"block": "conv"}]}, "resolution_px": 8, "classes": "two"}, "classes='two'"),
+        ({"model": {"stages": [{"block": "conv"}]}, "resolution_px": 0, "classes": 2}, "resolution_px=0"),
+        ({"model": "resnet", "resolution_px": 8, "classes": 2}, "model='resnet'"),
+        ({"model": {"stages": []}, "resolution_px": 8, "classes": 2}, "competition.reference.model: no stages"),
+    ],
+)
+def test_a_competition_without_a_whole_reference_is_refused(
+    reference: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """The missing or wrong part is named."""
+    with pytest.raises(HarnessError, match=message):
+        reference_model(reference, tmp_path)
+
+
+def test_the_reference_is_built_once_and_always_alike(tmp_path: Path) -> None:
+    """A second call leaves the file; another cache gets the very same bytes."""
+    reference = {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 3}
+    first = reference_model(reference, tmp_path / "a")
+    stamp = first.stat().st_mtime_ns
+    assert reference_model(reference, tmp_path / "a").stat().st_mtime_ns == stamp
+    assert reference_model(reference, tmp_path / "b").read_bytes() == first.read_bytes()
+    assert reference_model(reference | {"classes": 4}, tmp_path / "a") != first

@@ -1,0 +1,105 @@
+"""Worker processes whose trials cost nothing: what they do is chosen by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from harness.search import budget, worker
+from harness.search.study import Definition, Shared, Study, join
+
+DEFINITION = Definition(
+    {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
+)
+# One import for all workers of a test run; each is a fork of this server, which has no threads.
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["cheap"])
+
+
+def opened(url: str, trials: int, lease_s: float = 60.0, seed: int = 0) -> Shared:
+    """Join the study; a lease may be shorter here than users may set it, so that tests needn't wait."""
+    settings = Study(name="cheap", trials=trials, sampler="random", pruner="none")
+    settings.lease_s = lease_s
+    return join(settings, DEFINITION, url, seed)
+
+
+def figures(trial: optuna.Trial) -> dict[str, Any]:
+    """The figures of a trial that went well."""
+    x = trial.suggest_float("x", 0, 1)
+    return {"f1": x, "ratio": 1.0, "points": 1 - x}
+
+
+def quick(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Go well at once."""
+    return figures(trial)
+
+
+def steady(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Go well after a moment, so that every worker gets a share."""
+    time.sleep(0.3)
+    return figures(trial)
+
+
+def hang(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Stay in the trial until somebody writes `go`."""
+    (folder / "inside").write_text(str(trial.number))
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return figures(trial)
+
+
+def hang_then_prune(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Stay in the trial until somebody writes `go`, then be pruned."""
+    hang(trial, folder)
+    raise optuna.TrialPruned("gate: late")
+
+
+def die(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Kill the worker, as a system without memory does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, hang_then_prune, die)}
+
+
+def be_worker(url: str, trials: int, lease_s: float, behaviour: str, folder: Path, dies_at: str) -> None:
+    """Be a worker process. dies_at: a function of the budget that kills it instead of being run."""
+    sys.stdout = (folder / f"{behaviour}.txt").open("a", buffering=1)
+    if dies_at:
+        setattr(budget, dies_at, lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL))
+    shared = opened(url, trials, lease_s, seed=os.getpid())
+    run = BEHAVIOURS[behaviour]
+    worker.work(shared, lambda trial, known: run(trial, folder), lambda number: folder / str(number))
+
+
+def start(
+    url: str, trials: int, folder: Path, lease_s: float = 60.0, behaviour: str = "quick", dies_at: str = ""
+) -> BaseProcess:
+    """Start a worker process."""
+    process = CONTEXT.Process(target=be_worker, args=(url, trials, lease_s, behaviour, folder, dies_at), daemon=True)
+    process.start()
+    return process
+
+
+def until(found: Callable[[], object], within_s: float = 60.0) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + within_s
+    while not found():
+        assert time.monotonic() < end, f"not so within {within_s} s"
+        time.sleep(0.05)
+
+
+def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
+    """Wait for a worker to end and return its exit code; None if it is still running."""
+    process.join(within_s)
+    return process.exitcode
