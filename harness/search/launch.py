@@ -27,7 +27,7 @@ from harness.search import budget, objective, space
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy, subset
 from harness.search.study import Definition, Shared, Study, join
-from harness.search.worker import name_of_this_worker, work
+from harness.search.worker import bury, name_of_this_worker, work
 from harness.seed import derive
 from harness.track.mirror import check, mirrored
 from harness.train.device import device_of
@@ -93,12 +93,16 @@ def run(job: Job, workers: int) -> Shared:
     shared = join(job.study, job.definition(dataset), job.url, job.study.seed)
     _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
     _announce(job, dataset, workers)
+    if not _left(shared):
+        print(f"all {job.study.trials} trials are finished: a larger study.trials runs more")
+        return shared
     context = multiprocessing.get_context("spawn")  # fork breaks torch's and W&B's threads
     started = [context.Process(target=worker, args=(job, i), name=f"worker-{i}") for i in range(workers)]
     for process in started:
         process.start()
     try:
         _watch(shared, started)
+        bury(shared)
     except KeyboardInterrupt:
         for process in started:
             process.join(30)

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, pick
+from harness.models.build import BLOCKS, options_of
 from harness.search.candidate import Candidate
 
 KINDS = ("choice", "int", "float", "each", "down")
@@ -55,12 +56,15 @@ def check(space: dict[str, Any]) -> None:
     """Try a space before a study uses it: every branch, with the smallest and the largest of everything.
 
     Raises:
-        HarnessError: a range is misspelt or empty, or what it makes is not a candidate.
+        HarnessError: a range is misspelt or empty, a block or its option unknown, or what it makes is no candidate.
     """
     for end in (0, -1):
         corner, turn = _Corner(end), 0
         while turn < corner.longest**2:  # a choice within a choice has its turns too
-            suggest(space, corner)
+            for stage in suggest(space, corner).model.stages:
+                pick(BLOCKS, stage.block, "space.model.stages")
+                for name in stage.options:
+                    pick(options_of(stage.block), name, f"space.model.stages ({stage.block})")
             turn += 1
 
 

@@ -149,6 +149,8 @@ def load(name: str, url: str) -> Shared:
             f"study={name}: no such study in {database.shown(url)}; there are: {', '.join(names) or 'none'}",
             "give one of these, another storage.url, or run `python tune.py` first",
         ) from e
+    if "definition" not in study.user_attrs:
+        raise HarnessError(f"study={name}: not made by `python tune.py`", "give a study that was")
     definition = Definition(**study.user_attrs["definition"])
     settings = Study(name=name, objective=definition.objective)
     return Shared(study, engine, settings, definition, url)

@@ -49,7 +49,7 @@ def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path
         if not left["free"] and not left["leased"]:
             break
         time.sleep(min(2.0, settings.lease_s / 5))  # another worker's trial may fail, or its lease run out
-    _bury(shared)
+    bury(shared)
     return finished
 
 
@@ -60,7 +60,8 @@ def _use(
     study, engine, trial = shared.optuna, shared.engine, None
     try:
         if slot.lost is not None and _was_told(study, slot.lost):
-            return int(budget.settle(engine, slot))  # killed between telling and settling: the result stands
+            budget.settle(engine, slot)  # killed between telling and settling: the result stands
+            return 0
         if slot.lost is not None:
             fail(study, slot.lost, "its worker died")
         trial = study.ask()
@@ -115,13 +116,13 @@ def _failed(shared: Shared, slot: budget.Slot, trial: optuna.Trial, e: Exception
     print(f"trial {trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
 
 
-def _bury(shared: Shared) -> None:
+def bury(shared: Shared) -> None:
     """Fail the trials that dead workers left: while no slot is leased, what still runs is run by nobody."""
     study, engine, name = shared.optuna, shared.engine, shared.settings.name
     for number in budget.abandoned(engine, name):
         fail(study, number, "its worker died, as two before it")
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if not budget.counts(engine, name, EVERY_SLOT)["leased"]:  # looked up later than `running`: who told since, has told
+    if not budget.counts(engine, name, EVERY_SLOT)["leased"]:  # asked after `running`: the living have told by now
         for trial in running:
             fail(study, trial.number, "its worker died")
 

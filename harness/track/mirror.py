@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,16 +32,38 @@ class _Silent:
 
 
 class _Wandb:
-    def __init__(self, run: Any) -> None:
-        self.run = run
+    """An open run; after its first trouble it is silent."""
+
+    def __init__(self, run: Any, folder: Path) -> None:
+        self.run: Any = run
+        self.folder = folder
 
     def log(self, row: dict[str, Any]) -> None:
         """Log the row at its epoch."""
-        self.run.log({k: v for k, v in row.items() if k not in ("time", "epoch")}, step=row.get("epoch"))
+        values = {k: v for k, v in row.items() if k not in ("time", "epoch")}
+        self._tell(lambda run: run.log(values, step=row.get("epoch")))
 
     def summary(self, figures: dict[str, Any]) -> None:
         """Set the run's summary."""
-        self.run.summary.update(figures)
+        self._tell(lambda run: run.summary.update(figures))
+
+    def finish(self, code: int) -> None:
+        """Close the run."""
+        self._tell(lambda run: run.finish(exit_code=code))
+
+    def _tell(self, act: Callable[[Any], None]) -> None:
+        if self.run is None:
+            return
+        try:
+            act(self.run)
+        except Exception as e:  # a dead service raises ConnectionResetError, a full disk something else
+            self.run = None
+            _trouble(self.folder, e)
+
+
+def _trouble(folder: Path, e: Exception) -> None:
+    (folder / "wandb-error.txt").write_text(f"{type(e).__name__}: {e}\n")
+    print(f"W&B: {e}\n  the run folder {folder} keeps the record; track=disabled avoids this", flush=True)
 
 
 def check(mode: str) -> None:
@@ -79,14 +101,13 @@ def mirrored(
             resume="allow" if mode == "online" else None,
             settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, init_timeout=60),
         )
-    except (wandb.Error, OSError) as e:
-        (folder / "wandb-error.txt").write_text(f"{e}\n")
-        print(f"W&B: {e}\n  the run folder {folder} keeps the record; track=offline or track=disabled avoids this")
+    except Exception as e:  # a refused name, an unwritable folder, no network, a setting of the environment
+        _trouble(folder, e)
         yield _Silent()
         return
-    code = 1
+    mirror, code = _Wandb(opened, folder), 1
     try:
-        yield _Wandb(opened)
+        yield mirror
         code = 0
     finally:
-        opened.finish(exit_code=code)
+        mirror.finish(code)

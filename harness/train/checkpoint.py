@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 
 def write_atomically(path: Path, write: Any) -> None:
     """Let `write(file)` fill a new file and put it in place of the old one in one step that survives a crash."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part")  # one name: what a killed writer left is written over
     with part.open("wb") as file:
         write(file)
         file.flush()

@@ -29,7 +29,7 @@ from harness.seed import derive
 from harness.track.journal import Journal
 from harness.track.mirror import Mirror
 from harness.train import checkpoint
-from harness.train.loop import Epoch, fit
+from harness.train.loop import Diverged, Epoch, fit
 from harness.train.precision import Precision, probe
 from harness.train.recipe import Recipe
 from harness.train.run import Run
@@ -144,10 +144,14 @@ def _fit(
             seen = {"epoch": epoch.number, "loss": f"{epoch.loss:.4f}", "images_per_s": round(epoch.images_per_s)}
             bar.set_postfix(seen, refresh=False)
 
-        return fit(
-            model, images, how, plan.recipe, plan.augment, precision, seed=derive(plan.seed, "fit"),
-            device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
-        )  # fmt: skip
+        try:
+            return fit(
+                model, images, how, plan.recipe, plan.augment, precision, seed=derive(plan.seed, "fit"),
+                device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
+            )  # fmt: skip
+        except Diverged as e:
+            lr = plan.recipe.optimizer["lr"]
+            raise HarnessError(f"run {plan.folder}: {e}", f"set run=NAME and a recipe.lr below {lr:g}") from e
 
 
 def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:

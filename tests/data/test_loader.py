@@ -1,0 +1,98 @@
+"""Batches: every image once an epoch, in an order that the seed alone decides."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.data.augment import Augment
+from harness.data.loader import batches, normalised
+from harness.data.prepare import Preprocessing, prepare
+
+PLAIN = Augment(n=0, m=0, flip=False, crop=0.0)
+
+
+def numbered(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images that carry their own number, and labels that repeat it."""
+    labels = np.arange(count, dtype=np.int64)
+    pixels = np.zeros((count, 4, 4, 3), np.uint8) + (labels % 256).astype(np.uint8)[:, None, None, None]
+    return pixels, labels
+
+
+@given(count=st.integers(1, 90), size=st.integers(2, 40), seed=st.integers(0, 5), epoch=st.integers(0, 3))
+@settings(max_examples=60)
+def test_an_epoch_shows_no_image_twice_and_each_with_its_label(count: int, size: int, seed: int, epoch: int):
+    """Whole batches only, but for a single small one; what is left out is less than a batch."""
+    shown = list(batches(*numbered(count), PLAIN, size, seed, epoch))
+    labels = torch.cat([y for _, y in shown]).tolist()
+    assert len(set(labels)) == len(labels) == min(count, count // size * size or count)
+    for x, y in shown:
+        assert (x[:, 0, 0, 0] == y).all() and x.dtype == torch.uint8 and len(x) == min(size, count)
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    """The same (seed, epoch) gives the same batches, another epoch or seed others."""
+
+    def labels(seed: int, epoch: int) -> list[int]:
+        return torch.cat([y for _, y in batches(*numbered(64), PLAIN, 16, seed, epoch)]).tolist()
+
+    assert labels(1, 0) == labels(1, 0)
+    assert len({tuple(labels(s, e)) for s, e in ((1, 0), (1, 1), (2, 0))}) == 3
+
+
+def test_left_out_images_differ_from_epoch_to_epoch():
+    """Ninety images at batch 64: over some epochs each image is seen."""
+    seen = [y for epoch in range(12) for _, y in batches(*numbered(90), PLAIN, 64, 0, epoch)]
+    assert len(torch.cat(seen).unique()) == 90
+
+
+def test_augmentation_depends_on_seed_epoch_and_batch_alone():
+    """A second walk sees the very same images, though threads make them; another epoch sees others."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8), np.arange(64)
+    how = Augment(2, 15, True, 0.25, 0.25)
+
+    def images(epoch: int) -> torch.Tensor:
+        return torch.cat([x for x, _ in batches(pixels, labels, how, 16, 3, epoch)])
+
+    assert torch.equal(images(1), images(1)) and not torch.equal(images(1), images(2))
+
+
+def test_the_images_themselves_are_left_alone():
+    """Augmentation works on copies."""
+    pixels, labels = numbered(32)
+    before = pixels.copy()
+    list(batches(pixels, labels, Augment(2, 15, True, 0.25, 0.5), 8, 0, 0))
+    assert (pixels == before).all()
+
+
+def test_a_walk_that_is_broken_off_ends_at_once():
+    """A pruned trial leaves no thread at work: the generator closes and its thread with it."""
+    import threading
+
+    before = threading.active_count()
+    walk = batches(*numbered(512), Augment(2, 9), 16, 0, 0)
+    next(walk)
+    start = time.perf_counter()
+    walk.close()
+    assert threading.active_count() == before and time.perf_counter() - start < 2
+
+
+def test_trouble_in_the_making_reaches_the_training():
+    """An error in the thread is raised where the batch is asked for."""
+    with pytest.raises(IndexError):
+        list(batches(np.zeros((3, 4, 4, 3), np.uint8), np.arange(9), PLAIN, 3, 0, 0))
+
+
+def test_training_and_judging_see_the_same_input():
+    """What the network is trained on equals what the judge prepares, to a rounding error."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    how = Preprocessing(8, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    x = normalised(torch.from_numpy(pixels), how, torch.device("cpu"))
+    assert x.shape == (5, 3, 8, 8) and x.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(x.numpy(), prepare(pixels, how), atol=1e-5)

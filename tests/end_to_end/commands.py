@@ -1,0 +1,33 @@
+"""Run the real commands, as a person would from another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a root script (`tune.py ...`) or a module (`-m harness ...`) in a folder of its own, and don't wait."""
+    first = [str(ROOT / words[0])] if words[0].endswith(".py") else [words[0]]
+    mine = {k: v for k, v in os.environ.items() if not k.startswith(("HARNESS_", "WANDB_"))}
+    return subprocess.Popen(
+        [sys.executable, *first, *words[1:]],
+        cwd=folder,
+        env=mine | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and make sure of its exit code."""
+    process = started(folder, *words)
+    out, err = process.communicate(timeout=300)
+    logs = "".join(f"\n{p.name}:\n{p.read_text()[-2000:]}" for p in folder.glob("runs/*/worker-*.log"))
+    assert process.returncode == code, f"{words}: exit code {process.returncode}\n{out[-3000:]}\n{err[-3000:]}{logs}"
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -1,0 +1,216 @@
+"""The door for settings: what composes, and what a user reads after a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.data.sets import DATASETS
+from harness.errors import HarnessError
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVER = "postgresql://u:secretpw@127.0.0.1:1/x"
+TUNE, TRAIN, SUBMIT, VERB = ["tune.py"], ["train.py"], ["inference.py"], ["-m", "harness"]
+
+
+def run(arguments: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run a real script from an empty folder."""
+    script = [str(ROOT / a) if a.endswith(".py") and (ROOT / a).exists() else a for a in arguments]
+    return subprocess.run(
+        [sys.executable, *script], capture_output=True, text=True, timeout=120, cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
+
+
+def choices(*names: str) -> list[str]:
+    """All overrides that choose in these groups."""
+    return [f"{name}={choice}" for name in names for choice in config.groups()[name]]
+
+
+@pytest.mark.parametrize(
+    ("root", "override"),
+    [
+        *product(["tune"], choices("data", "space", "proxy", "competition")),
+        *product(["train", "submit"], choices("data", "competition")),
+    ],
+)
+def test_every_choice_composes(root: str, override: str):
+    """Each file of conf/ fills its root's dataclass, and the data set's options theirs."""
+    settings = config.load(root, [override])
+    assert isinstance(settings, config.ROOTS[root])
+    name, options = config.data_options(settings.data)
+    assert isinstance(options, DATASETS[name][0])
+
+
+@pytest.mark.parametrize("data", config.groups()["data"])
+def test_the_data_set_chooses_its_competition(data: str):
+    """Where the command line names none; what it names goes first."""
+    wanted = config.read_yaml(config.CONF / "data" / f"{data}.yaml")["competition"]
+    assert config.load("tune", [f"data={data}"]).competition.name == wanted
+    assert config.load("tune", [f"data={data}", "competition=taco2021"]).competition.name == "taco2021"
+
+
+@pytest.mark.parametrize("data", config.groups()["data"])
+def test_every_option_of_a_reader_can_be_set(data: str):
+    """Also those that conf/ doesn't list, and all of them as a study stored them."""
+    options = {k: "there" if v == "" else v for k, v in asdict(DATASETS[data][0]()).items()} | {"seed": 5}
+    overrides = config.of_study({"name": data, "options": options}, {"name": "digits"}, [])
+    assert asdict(config.data_options(config.load("train", overrides).data)[1]) == options
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "é/ü", 'say "x"', "a=b", "{a}", "it's", "50%!"])
+def test_text_is_taken_as_it_stands(name: str):
+    """Paths, names and passwords needn't be quoted for Hydra, and a study's stored paths come back."""
+    settings = config.load("train", [f"candidate=/x/{name}.json", f"storage.url=postgresql://u:{name}@h/x"])
+    assert settings.candidate == f"/x/{name}.json" and settings.storage.url == f"postgresql://u:{name}@h/x"
+    overrides = config.of_study({"name": "cifar10", "options": {"root": f"/x/{name}"}}, {"name": "none"}, [])
+    assert config.load("train", overrides).data["root"] == f"/x/{name}"
+
+
+def test_a_model_file_may_lie_beside_the_groups():
+    """`model=FILE` is a path, though conf/model/ is a folder like the groups'."""
+    assert config.load("train", ["model=conf/model/x.yaml"]).model == "conf/model/x.yaml"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("study.trails=5", "study.trails: unknown setting; allowed: .*study.trials(.|\n)*did you mean 'study.trials'"),
+        ("spce=vgg", "spce: unknown setting; allowed: .*space(.|\n)*did you mean 'space'"),
+        ("gate.max_mac=1", "gate.max_mac: unknown setting; allowed: gate.max_macs"),
+        ("hydra.run.dir=x", "hydra.run.dir: unknown setting"),
+        ("+study.trails=5", r"'\+study.trails': not a setting"),
+        ("~study.trials", "'~study.trials': not a setting"),
+        ("--multirun", "'--multirun': not a setting"),
+        ("=5", "'': not a setting"),
+        ("study=ours", "study: holds several settings: study.name"),
+        ("study.trials=abc", "study.trials=abc: allowed: a whole number"),
+        ("study.trials=2.5", "study.trials=2.5: allowed: a whole number"),
+        ("study.trials=null", "study.trials=null: allowed: a whole number"),
+        ("study.trials=1,2", "study.trials=1,2: can't be read as one value"),
+        ("study.trials=[1", r"study.trials=\[1: can't be read as one value"),
+        ("latency_s=fast", "latency_s=fast: allowed: a number"),
+        ("study.trials=0", "study.trials=0: allowed: 1 or more"),
+        ("study.sampler=tp", "study.sampler: unknown 'tp'; allowed: random, tpe"),
+        ("proxy.pixels=2", "proxy.pixels=2.0: outside 0..1"),
+        ("data=cifar11", "data=cifar11: unknown choice; allowed: cifar10, digits(.|\n)*did you mean 'cifar10'"),
+        ("data=null", "data=null: unknown choice"),
+        ("space=vg", "space=vg: unknown choice; allowed: .*vgg"),
+        ("study.name=${nowhere}", "study.name: Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(override: str, message: str):
+    """Keys, choices, types and grammar, in the harness's words."""
+    with pytest.raises(HarnessError, match=message) as caught:
+        config.load("tune", [override])
+    assert len(str(caught.value).splitlines()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.rot=1", "data.rot: unknown option of digits; allowed: seed, validation, test, side_px"),
+        ("data.side_px=abc", "data.side_px: .*'abc'"),
+        ("data.name=digitz", "data.name: unknown 'digitz'(.|\n)*did you mean 'digits'"),
+    ],
+)
+def test_a_wrong_data_option_is_named(override: str, message: str):
+    """The options of a data set are those of its reader."""
+    with pytest.raises(HarnessError, match=message):
+        config.data_options(config.load("tune", [override]).data)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "storage.url=postgresql://u:secretpw!@h/x",
+        "storage.url='postgresql://u:secretpw@h/x",
+        "storage.url=postgresql://u:a,{secretpw@h/x",
+        "storage=postgresql://u:secretpw@h/x",
+        "storage.ur=postgresql://u:secretpw@h/x",
+        "+storage.url=postgresql://u:secretpw@h/x",
+        "storage:url=postgresql://u:secretpw@h/x",
+    ],
+)
+def test_no_message_holds_a_password(override: str):
+    """However the url is misspelt; one that is spelt well is not in the text of --help either."""
+    try:
+        text = config.as_text(config.load("tune", [override]))
+    except HarnessError as error:
+        text = str(error)
+    assert "secretpw" not in text
+
+
+def candidate(folder: Path, block: str) -> Path:
+    """Write a candidate file with one stage."""
+    path = folder / "net.json"
+    path.write_text(json.dumps({"model": {"stages": [{"block": block, "channels": 8}]}, "resolution_px": 16}))
+    return path
+
+
+def test_mistakes_end_every_script_with_code_2_and_a_short_message(tmp_path: Path):
+    """The value, its place and the next step on stderr, no traceback, no password.
+
+    Takes its seconds because each mistake is a process, and most load torch before they can be found.
+    """
+    net, missing = candidate(tmp_path, "cnov"), tmp_path / "missing.yaml"
+    (tmp_path / "model.yaml").write_text("stages: [{block: cnov, channels: 8}]")
+    space = "space.model={stages: [{block: cnov, channels: 8}]}"
+    lite = f"storage.url=sqlite:///{tmp_path}/x.db"
+    mistakes = [
+        ([*TUNE, "study.trails=5"], "study.trails"),
+        ([*TUNE, "data=cifar10", "data.root=/nowhere"], "/nowhere"),
+        ([*TUNE, f"storage.url={SERVER}"], "storage.url=postgresql+psycopg://u:***@127.0.0.1:1/x: can't be used"),
+        ([*TUNE, space, lite], "unknown 'cnov'"),
+        ([*TRAIN], "train.py: nothing given"),
+        ([*TRAIN, f"candidate={net}"], "unknown 'cnov'"),
+        ([*TRAIN, "model=model.yaml"], "unknown 'cnov'"),
+        ([*TRAIN, f"model={missing}"], "missing.yaml: no such file"),
+        ([*TRAIN, "study=ours", lite], "study=ours: no such study"),
+        ([*SUBMIT, "name=x"], "no run given"),
+        ([*SUBMIT, "run=/nowhere", "name=x"], "/nowhere: no finished run there"),
+        ([*VERB, "bord"], "unknown 'bord'; allowed: front, measure, report, score, standings"),
+        ([*VERB, "standings", f"board.url={SERVER}"], "board.url=postgresql+psycopg://u:***@127.0.0.1:1/x"),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda mistake: run(mistake[0], tmp_path), mistakes))
+    for (arguments, words), done in zip(mistakes, ends, strict=True):
+        said = f"{arguments}: {done.stderr}"
+        assert done.returncode == 2, said
+        assert words in done.stderr and done.stderr.startswith("error: ") and "\n  do: " in done.stderr, said
+        assert len(done.stderr.splitlines()) <= 6 and "Traceback" not in done.stderr, said
+        assert "secretpw" not in done.stdout + done.stderr, said
+
+
+@pytest.mark.parametrize("script", [TUNE, TRAIN, SUBMIT], ids=lambda s: s[0])
+def test_help_teaches(script: list[str], tmp_path: Path):
+    """The docstring, the groups with their choices and the settings as they would be, without torch or a password."""
+    done = run([*script, "--help"], tmp_path, HARNESS_STORAGE_URL=SERVER, HARNESS_BOARD_URL=SERVER)
+    text = (ROOT / script[0]).read_text().split('"""')[1].strip()
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith(text)
+    assert "data=cifar10|digits|folder|taco" in done.stdout and "url: postgresql+psycopg://u:***@" in done.stdout
+    assert "secretpw" not in done.stdout
+
+
+def test_help_shows_the_settings_as_the_command_line_leaves_them(tmp_path: Path):
+    """An override shows; a wrong one is said where the settings would stand."""
+    assert "trials: 77" in run([*TUNE, "--help", "study.trials=77"], tmp_path).stdout
+    assert "error: study.trails: unknown setting" in run([*TUNE, "--help", "study.trails=77"], tmp_path).stdout
+
+
+def test_the_verbs_are_listed(tmp_path: Path):
+    """`python -m harness` alone and with --help show the usage."""
+    plain, asked = run(VERB, tmp_path), run([*VERB, "--help"], tmp_path)
+    assert plain.returncode == asked.returncode == 0
+    assert all(f"  {verb} " in plain.stdout for verb in ("front", "report", "score", "standings", "measure"))
+    assert plain.stdout.strip() == asked.stdout.strip()
