@@ -193,7 +193,7 @@ def test_mistakes_end_every_script_with_code_2_and_a_short_message(tmp_path: Pat
 
 @pytest.mark.parametrize("script", [TUNE, TRAIN, SUBMIT], ids=lambda s: s[0])
 def test_help_teaches(script: list[str], tmp_path: Path):
-    """The docstring, the groups with their choices and the settings as they would be, without torch or a password."""
+    """The docstring, the groups with their choices and the settings as they would be, without a password."""
     done = run([*script, "--help"], tmp_path, HARNESS_STORAGE_URL=SERVER, HARNESS_BOARD_URL=SERVER)
     text = (ROOT / script[0]).read_text().split('"""')[1].strip()
     assert done.returncode == 0 and done.stderr == ""

@@ -190,7 +190,8 @@ def _announce(job: Job, dataset: Dataset, workers: int) -> None:
     print(f"study {job.study.name}: {job.study.trials} trials, {where}")
     print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
     for name, count in dataset.report.get("rare_classes", {}).items():
-        print(f"  class left out: {name}: {count} of {dataset.report['annotated'][name]} objects left by the other rules")
+        annotated = dataset.report["annotated"][name]
+        print(f"  class left out: {name}: {count} of {annotated} objects left by the other rules")
     damaged = dataset.report.get("damaged") or []
     for entry in damaged[:5]:
         print(f"  left out: {entry['name']}: {entry['reason']}")
