@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,107 +17,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import database
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
 from harness.measure.competition import Competition
-from harness.search.gate import Gate
-from harness.search.proxy import Proxy
-from harness.search.study import Study
+from harness.settings import Submit, Train, Tune
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the other groups
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-
-
-@dataclass
-class Storage:
-    """Where studies live."""
-
-    url: str = "sqlite:///runs/harness.db"
-
-
-@dataclass
-class Schedule:
-    """What the final training changes in a candidate's recipe; null keeps the candidate's value."""
-
-    epochs: int = 60
-    batch: int | None = None
-    label_smoothing: float | None = 0.1
-    ema: float | None = 0.998
-    lr: float | None = None
-    weight_decay: float | None = None
-
-
-@dataclass
-class Change:
-    """What the final training changes in a candidate's augmentation; null keeps the candidate's value."""
-
-    n: int | None = None
-    m: int | None = None
-    flip: bool | None = None
-    crop: float | None = None
-    cutout: float | None = None
-
-
-@dataclass
-class Tune:
-    """Settings of `tune.py`."""
-
-    data: dict[str, Any] = MISSING
-    space: dict[str, Any] = MISSING
-    proxy: Proxy = field(default_factory=Proxy)
-    competition: Competition = field(default_factory=Competition)
-    gate: Gate = field(default_factory=Gate)
-    study: Study = field(default_factory=Study)
-    storage: Storage = field(default_factory=Storage)
-    workers: int = 1
-    latency_s: float = 1.5
-    device: str = "auto"
-    track: str = "offline"
-    runs: str = "runs"
-
-
-@dataclass
-class Train:
-    """Settings of `train.py`."""
-
-    data: dict[str, Any] = MISSING
-    competition: Competition = field(default_factory=Competition)
-    study: str = ""
-    trial: str = "best"
-    candidate: str = ""
-    model: str = ""
-    resolution_px: int = 0
-    recipe: Schedule = field(default_factory=Schedule)
-    augment: Change = field(default_factory=Change)
-    hold_out: bool = False
-    run: str = ""
-    threads: int = 0
-    seed: int = 0
-    storage: Storage = field(default_factory=Storage)
-    device: str = "auto"
-    track: str = "offline"
-    runs: str = "runs"
-
-
-@dataclass
-class Submit:
-    """Settings of `inference.py` and `python -m harness score`."""
-
-    data: dict[str, Any] = MISSING
-    competition: Competition = field(default_factory=Competition)
-    run: str = ""
-    name: str = ""
-    submissions: str = "submissions"
-    force: bool = False
-    latency_s: float = 4.0
-    board: Storage = field(default_factory=lambda: Storage("sqlite:///runs/board.db"))
-    runs: str = "runs"
-    track: str = "offline"
 
 
 ROOTS = {"tune": Tune, "train": Train, "submit": Submit}

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.data.crops import cut_out, overlap, overlapping, rare, too_long, too_small
 from harness.data.annotations import read_coco, read_map, read_things, tally
+from harness.data.crops import cut_out, overlap, overlapping, rare, too_long, too_small
 from harness.data.taco import TacoOptions, clean, load
 from harness.errors import HarnessError
 

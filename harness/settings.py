@@ -1,0 +1,98 @@
+"""The settings of the three root scripts, as dataclasses: their names, types and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.measure.competition import Competition
+from harness.search.gate import Gate
+from harness.search.proxy import Proxy
+from harness.search.study import Study
+
+
+@dataclass
+class Storage:
+    """Where studies live."""
+
+    url: str = "sqlite:///runs/harness.db"
+
+
+@dataclass
+class Schedule:
+    """What the final training changes in a candidate's recipe; null keeps the candidate's value."""
+
+    epochs: int = 60
+    batch: int | None = None
+    label_smoothing: float | None = 0.1
+    ema: float | None = 0.998
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass
+class Change:
+    """What the final training changes in a candidate's augmentation; null keeps the candidate's value."""
+
+    n: int | None = None
+    m: int | None = None
+    flip: bool | None = None
+    crop: float | None = None
+    cutout: float | None = None
+
+
+@dataclass
+class Tune:
+    """Settings of `tune.py`."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
+    proxy: Proxy = field(default_factory=Proxy)
+    competition: Competition = field(default_factory=Competition)
+    gate: Gate = field(default_factory=Gate)
+    study: Study = field(default_factory=Study)
+    storage: Storage = field(default_factory=Storage)
+    workers: int = 1
+    latency_s: float = 1.5
+    device: str = "auto"
+    track: str = "offline"
+    runs: str = "runs"
+
+
+@dataclass
+class Train:
+    """Settings of `train.py`."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    competition: Competition = field(default_factory=Competition)
+    study: str = ""
+    trial: str = "best"
+    candidate: str = ""
+    model: str = ""
+    resolution_px: int = 0
+    recipe: Schedule = field(default_factory=Schedule)
+    augment: Change = field(default_factory=Change)
+    hold_out: bool = False
+    run: str = ""
+    threads: int = 0
+    seed: int = 0
+    storage: Storage = field(default_factory=Storage)
+    device: str = "auto"
+    track: str = "offline"
+    runs: str = "runs"
+
+
+@dataclass
+class Submit:
+    """Settings of `inference.py` and `python -m harness score`."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    competition: Competition = field(default_factory=Competition)
+    run: str = ""
+    name: str = ""
+    submissions: str = "submissions"
+    force: bool = False
+    latency_s: float = 4.0
+    board: Storage = field(default_factory=lambda: Storage("sqlite:///runs/board.db"))
+    runs: str = "runs"
+    track: str = "offline"
