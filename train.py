@@ -82,9 +82,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         folder, Path(settings.runs) / "reference",
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
-    with mirrored(
-        settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()
-    ) as mirror:
+    with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
         run = final.train(plan, mirror)
     f = run.metrics
     speed = f"{f['latency_ms']:.4f} ms ({f['ratio']:.3f} of the reference)"

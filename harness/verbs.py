@@ -154,5 +154,3 @@ def _safe(url: str) -> str:
     from harness.database import shown
 
     return shown(url)
-
-

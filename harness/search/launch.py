@@ -100,15 +100,30 @@ def run(job: Job, workers: int) -> Shared:
     started = [context.Process(target=worker, args=(job, i), name=f"worker-{i}") for i in range(workers)]
     for process in started:
         process.start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _watch(shared, started)
         bury(shared)
     except KeyboardInterrupt:
         for process in started:
+            process.terminate()  # Ctrl-C has reached them already; a SIGTERM has reached this process alone
             process.join(30)
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
+    _refuse_all_failed(shared, job)
     return shared
+
+
+def _refuse_all_failed(shared: Shared, job: Job) -> None:
+    """Say it as an error when not one trial of the budget went well."""
+    trials = shared.optuna.get_trials(deepcopy=False)
+    if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
+        return
+    reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
+    raise HarnessError(
+        f"study {job.study.name}: every trial failed: {'; '.join(reasons[:3])}",
+        f"see {job.folder}/*/error.txt, mend it, and take a new study.name",
+    )
 
 
 def worker(job: Job, number: int) -> None:
@@ -131,7 +146,11 @@ def worker(job: Job, number: int) -> None:
         with mirrored(
             job.track, place, study=job.study.name, run=f"{trial.number:05d}", job_type="trial", config=config
         ) as mirror:
-            return objective.run(trial, task, known, place, mirror)
+            try:
+                return objective.run(trial, task, known, place, mirror)
+            except optuna.TrialPruned as e:
+                pruned = e  # W&B would show a run that an exception leaves as crashed
+        raise pruned
 
     try:
         work(shared, run_trial, folder)

@@ -103,6 +103,12 @@ def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared
     Raises:
         HarnessError: the database can't be reached, or the study is defined otherwise.
     """
+    address = database.address(url)
+    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+        raise HarnessError(
+            "storage.url: a SQLite database in memory can't be shared with the workers",
+            "name a file: storage.url=sqlite:///runs/harness.db",
+        )
     engine = database.connect(url)
     competition = Competition(**definition.competition)
     if settings.objective == "points":
