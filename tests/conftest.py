@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,3 +44,46 @@ def postgres_url(postgres_server: Any) -> str:
     postgres_server.psql(f"CREATE SCHEMA {name}")
     url = sa.make_url(postgres_server.get_uri()).update_query_dict({"options": f"-csearch_path={name}"})
     return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[int]:
+    """A real MariaDB on a port of its own (up in five seconds), where Debian's mariadb-server is installed."""
+    if not shutil.which("mariadbd") or not shutil.which("mariadb-install-db"):
+        pytest.skip("no mariadbd here (Debian: apt-get install mariadb-server)")
+    with socket.socket() as probe, TemporaryDirectory(prefix="harness-") as folder:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        common = [f"--datadir={folder}/data", f"--user={getpass.getuser()}"]
+        subprocess.run(["mariadb-install-db", *common, "--skip-test-db"], check=True, capture_output=True)
+        place = [f"--socket={folder}/s", f"--port={port}", "--bind-address=127.0.0.1", "--skip-grant-tables"]
+        server = subprocess.Popen(["mariadbd", *common, *place, "--skip-networking=0"], stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, server)
+            yield port
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"mariadbd didn't come up on port {port} (exit code {server.poll()})")
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: int) -> str:
+    """The url of a new, empty database on it."""
+    name = f"t{uuid4().hex[:12]}"
+    root = sa.create_engine(f"mysql+pymysql://root@127.0.0.1:{mariadb_server}/")
+    with root.begin() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    root.dispose()
+    return f"mysql://root@127.0.0.1:{mariadb_server}/{name}"
