@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.measure.competition import Competition, Figures, better, optimistic
 
@@ -19,11 +19,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Known:
-    """A trial that finished earlier."""
+    """A trial that finished earlier. rungs: its F1 after each epoch at which it was looked at."""
 
     number: int
     digest: str
     points: float | None
+    f1: float | None = None
+    rungs: Mapping[int, float] = field(default_factory=dict)
 
 
 def duplicate(digest: str, known: Sequence[Known]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
-from harness.measure.competition import Competition, Figures, points
+from harness.measure.competition import Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.machine import versions
 from harness.measure.process import measure, predict
@@ -24,6 +24,7 @@ from harness.models.build import build
 from harness.runtime.export import export
 from harness.search import gate
 from harness.search.candidate import Candidate
+from harness.search.forecast import forecast
 from harness.search.proxy import Proxy, at
 from harness.search.space import fixed, suggest
 from harness.seed import derive
@@ -91,16 +92,26 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     if task.objective == "points":
         _refuse(gate.hopeless(task.competition, blank, known()))
 
-    trained, preprocessing, precision = _train(trial, task, candidate, model, blank, folder, mirror)
-    export(trained, candidate.resolution_px, artefact)
-    logits = predict(artefact, prepare(task.score.pixels, preprocessing), task.competition.threads)
+    done = _train(trial, task, candidate, model, blank, known, folder, mirror)
+    export(done.network, candidate.resolution_px, artefact)
+    logits = predict(artefact, prepare(task.score.pixels, done.preprocessing), task.competition.threads)
     f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
-    scored = points(task.competition, Figures(f1, latency.ratio, latency.ms, cost["macs"]))
-    figures = {"f1": f1, "points": scored, **cost, "seconds": round(time.perf_counter() - begin, 2)}
-    figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high, "precision": precision.dtype}
-    _save(folder / "result.json", figures | {"preprocessing": preprocessing.to_dict(), "versions": versions()})
+    figures = {"f1": f1, "points": _points(task, blank, f1), **cost, "rungs": done.rungs}
+    figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high}
+    figures |= {"precision": done.precision.dtype, "seconds": round(time.perf_counter() - begin, 2)}
+    _save(folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()})
     mirror.summary(figures)
     return figures
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A trained network, how it takes its images, and its F1 at the rungs, by epoch."""
+
+    network: torch.nn.Module
+    preprocessing: Preprocessing
+    precision: Precision
+    rungs: dict[int, float]
 
 
 def _train(
@@ -109,36 +120,40 @@ def _train(
     candidate: Candidate,
     model: torch.nn.Module,
     blank: Figures,
+    known: Known,
     folder: Path,
     mirror: Mirror,
-) -> tuple[torch.nn.Module, Preprocessing, Precision]:
-    """Train on the proxy, reporting points at each rung."""
+) -> _Trained:
+    """Train on the proxy; at each rung, report the points that the trial is heading for."""
     train_px = max(4, round(candidate.resolution_px * task.proxy.pixels))
     mean, std = statistics(task.train.pixels)
     small, whole = (Preprocessing(px, mean, std) for px in (train_px, candidate.resolution_px))
     images, score = at(task.train, train_px), at(task.score.take(slice_of(task.score)), train_px)
     precision = probe(model, train_px, candidate.recipe.batch, task.device)
-    journal, epochs = Journal(folder), candidate.recipe.epochs
+    journal, epochs, seen = Journal(folder), candidate.recipe.epochs, {}
     rungs = {round(epochs * share) for share in RUNGS} - {0, epochs}
 
     def on_epoch(epoch: Epoch) -> None:
         row = {"epoch": epoch.number, "loss": epoch.loss, "images_per_s": round(epoch.images_per_s, 1)}
         if epoch.number in rungs:
             found = predict_in_memory(epoch.model, score.pixels, small, precision)
-            f1 = macro_f1(score.labels, found, len(task.classes))
-            row |= {"f1": f1, "points": points(task.competition, _with(blank, f1))}
+            seen[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
+            row["f1_forecast"] = forecast(row["f1"], epoch.number, known())
+            row["points"] = _points(task, blank, row["f1_forecast"])
         mirror.log(journal.log(**row))
         if epoch.number in rungs and task.objective == "points":
             trial.report(row["points"], epoch.number)
             if trial.should_prune():
-                raise optuna.TrialPruned(f"pruner: {row['points']:.4f} points after {epoch.number} of {epochs} epochs")
+                raise optuna.TrialPruned(
+                    f"pruner: heading for {row['points']:.4f} points after {epoch.number} of {epochs} epochs"
+                )
 
     trained = fit(
         model, images, small, candidate.recipe, candidate.augment, precision,
         seed=derive(task.seed, "fit"), device=task.device, on_epoch=on_epoch,
     )  # fmt: skip
     torch.save(trained.state_dict(), folder / "weights.pt")
-    return trained, whole, precision
+    return _Trained(trained, whole, precision, seen)
 
 
 def slice_of(score: Images) -> Any:
@@ -146,8 +161,10 @@ def slice_of(score: Images) -> Any:
     return torch.linspace(0, len(score) - 1, min(RUNG_IMAGES, len(score))).long().numpy()
 
 
-def _with(blank: Figures, f1: float) -> Figures:
-    return Figures(**asdict(blank) | {"f1": f1})
+def _points(task: Task, blank: Figures, f1: float) -> float | None:
+    """Score an F1 at this trial's cost; None where the formula ranks whole boards."""
+    scores_one = formula_of(task.competition).score
+    return points(task.competition, replace(blank, f1=f1)) if scores_one else None
 
 
 def _refuse(reason: str | None) -> None:

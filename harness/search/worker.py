@@ -151,8 +151,13 @@ def reason_of(e: BaseException) -> str:
 def known(study: optuna.Study) -> list[Known]:
     """List the finished trials for the gate."""
     single = len(study.directions) == 1
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [Known(t.number, t.user_attrs.get("digest", ""), t.value if single else None) for t in trials]
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        figures = trial.user_attrs.get("figures", {})
+        rungs = {int(epoch): f1 for epoch, f1 in figures.get("rungs", {}).items()}  # JSON makes keys text
+        value = trial.value if single else None
+        found.append(Known(trial.number, trial.user_attrs.get("digest", ""), value, figures.get("f1"), rungs))
+    return found
 
 
 @contextlib.contextmanager
