@@ -56,6 +56,10 @@ class Job:
         """Folder of the study's runs."""
         return self.runs / self.study.name
 
+    def place(self, number: int) -> Path:
+        """Return the run folder of a trial."""
+        return self.folder / f"{number:05d}"
+
     def definition(self, dataset: Dataset) -> Definition:
         """Return what all workers of the study must share."""
         data = {"name": dataset.name, "options": asdict(self.data_options), "fingerprint": dataset.fingerprint()}
@@ -128,7 +132,8 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
 
 def worker(job: Job, number: int) -> None:
     """Be one worker process; its words go to `worker-N.log` in the study's folder."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: the slot goes back
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, _stop)
     job.folder.mkdir(parents=True, exist_ok=True)
     log = (job.folder / f"worker-{name_of_this_worker()}.log").open("a", buffering=1)
     os.dup2(log.fileno(), sys.stdout.fileno())
@@ -138,11 +143,10 @@ def worker(job: Job, number: int) -> None:
     task = job.task(dataset)
     seed = derive(job.study.seed, name_of_this_worker(), number, time.time_ns()) % 2**32
     shared = join(job.study, job.definition(dataset), job.url, seed)
-    folder = lambda number: job.folder / f"{number:05d}"  # noqa: E731
 
     def run_trial(trial: optuna.Trial, known: objective.Known) -> dict[str, Any]:
         config = {"study": job.study.name, "trial": trial.number, "data": job.data_name, "proxy": job.proxy.to_dict()}
-        place = folder(trial.number)
+        place = job.place(trial.number)
         with mirrored(
             job.track, place, study=job.study.name, run=f"{trial.number:05d}", job_type="trial", config=config
         ) as mirror:
@@ -153,9 +157,16 @@ def worker(job: Job, number: int) -> None:
         raise pruned
 
     try:
-        work(shared, run_trial, folder)
+        work(shared, run_trial, job.place)
     except KeyboardInterrupt:
         print("interrupted")
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    """End on Ctrl-C and on a polite kill, once: a second signal must not break into giving the slot back."""
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _watch(shared: Shared, started: list[multiprocessing.Process]) -> None:

@@ -75,6 +75,7 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     candidate = suggest(task.searched(), trial)
     _save(folder / "candidate.json", candidate.to_dict())
     trial.set_user_attr("candidate", candidate.to_dict())
+    mirror.describe({"candidate": candidate.to_dict()})
     trial.set_user_attr("digest", candidate.digest())
     _refuse(gate.duplicate(candidate.digest(), known()))
 
@@ -96,7 +97,12 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     export(done.network, candidate.resolution_px, artefact)
     logits = predict(artefact, prepare(task.score.pixels, done.preprocessing), task.competition.threads)
     f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
-    figures = {"f1": f1, "points": _points(task, blank, f1), **cost, "rungs": done.rungs}
+    figures = {
+        "f1": f1,
+        "points": _points(task, blank, f1),
+        **cost,
+        "rungs": {str(k): v for k, v in done.rungs.items()},
+    }
     figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high}
     figures |= {"precision": done.precision.dtype, "seconds": round(time.perf_counter() - begin, 2)}
     _save(folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()})

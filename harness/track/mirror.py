@@ -16,6 +16,9 @@ MODES = ("offline", "online", "disabled")
 class Mirror(Protocol):
     """What a run tells the tracker."""
 
+    def describe(self, config: dict[str, Any]) -> None:
+        """Show more of what the run is."""
+
     def log(self, row: dict[str, Any]) -> None:
         """Show one row of metrics."""
 
@@ -24,6 +27,9 @@ class Mirror(Protocol):
 
 
 class _Silent:
+    def describe(self, config: dict[str, Any]) -> None:
+        """Show nothing."""
+
     def log(self, row: dict[str, Any]) -> None:
         """Show nothing."""
 
@@ -37,6 +43,10 @@ class _Wandb:
     def __init__(self, run: Any, folder: Path) -> None:
         self.run: Any = run
         self.folder = folder
+
+    def describe(self, config: dict[str, Any]) -> None:
+        """Add to the run's config."""
+        self._tell(lambda run: run.config.update(config))
 
     def log(self, row: dict[str, Any]) -> None:
         """Log the row at its epoch."""
