@@ -104,7 +104,7 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
         "rungs": {str(k): v for k, v in done.rungs.items()},
     }
     figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high}
-    figures |= {"precision": done.precision.dtype, "seconds": round(time.perf_counter() - begin, 2)}
+    figures |= {"precision": done.precision.to_dict(), "seconds": round(time.perf_counter() - begin, 2)}
     _save(folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()})
     mirror.summary(figures)
     return figures
