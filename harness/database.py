@@ -41,7 +41,7 @@ def address(url: str | sa.URL, where: str = "storage.url") -> sa.URL:
         secret = [parsed.query[k] for k in ("password", "passwd") if k in parsed.query]
     except (ArgumentError, ValueError):  # the url isn't shown: who knows where in it the password stands
         parsed = None
-    if parsed is None or "@" in (parsed.host or "") or any(c < " " for c in str(parsed.database or "")):
+    if parsed is None or _split_wrongly(parsed) or any(c < " " for c in str(parsed.database or "")):
         raise HarnessError(
             f"{where}: not a database url",
             "write e.g. sqlite:///runs/harness.db or postgresql://user:password@host/db; "
@@ -51,6 +51,12 @@ def address(url: str | sa.URL, where: str = "storage.url") -> sa.URL:
         last = secret[0] if isinstance(secret[0], str) else secret[0][-1]
         parsed = parsed.difference_update_query(["password", "passwd"]).set(password=last)
     return parsed.set(drivername=pick(DRIVERS, parsed.get_backend_name(), where))
+
+
+def _split_wrongly(parsed: sa.URL) -> bool:
+    """Tell whether a part of the password may stand elsewhere: it holds an @ that isn't written as %40."""
+    path = "" if parsed.get_backend_name() == "sqlite" else parsed.database or ""
+    return "@" in (parsed.host or "") or "@" in path
 
 
 def shown(url: str | sa.URL, where: str = "storage.url") -> str:

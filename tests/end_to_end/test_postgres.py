@@ -74,7 +74,10 @@ def test_a_team_of_four_loses_a_worker_and_no_trial(postgres_url: str, tmp_path:
     dead = trials[victim.number]
     assert (dead.state, dead.user_attrs["reason"]) == (TrialState.FAIL, "its worker died")
     assert len(trials) == TRIALS + 1, [t.user_attrs.get("reason") for t in trials]
-    assert len({t.user_attrs["digest"] for t in trials}) == len(trials)
+    tried = [
+        t.user_attrs["digest"] for t in trials if "digest" in t.user_attrs
+    ]  # the killed one may not have got there
+    assert len(set(tried)) == len(tried) >= TRIALS
 
     assert SECRET not in out + err
     assert SECRET not in everything(database.connect(url))
