@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_disabled_writes_nothing(tmp_path: Path):
         ("", {"WANDB_PROJECT": "a/b"}, "Invalid project name"),
         ("", {"WANDB__FILE_STREAM_MAX_BYTES": "many"}, "validation error"),
         ("file", {}, "Not a directory"),
-        ("import psutil; [p.kill() for p in psutil.Process().children()]", {}, "Connection lost"),
+        ("import psutil; [p.kill() for p in psutil.Process().children()]", {}, "Connection|pipe"),
     ],
     ids=["refused-name", "odd-environment", "unwritable", "service-killed"],
 )
@@ -123,7 +124,8 @@ def test_trouble_with_wandb_leaves_the_training_alone(tmp_path: Path, trouble: s
         trouble = ""
     done = train(tmp_path, trouble, **environment)
     assert done.returncode == 0 and "trained to the end" in done.stdout, done.stderr
-    assert reason in (tmp_path / "wandb-error.txt").read_text()
+    # which words W&B finds for a dead service depends on the moment: connection lost, connection reset, broken pipe
+    assert re.search(reason, (tmp_path / "wandb-error.txt").read_text())
     assert done.stdout.count("W&B: ") == 1
     assert [row["epoch"] for row in Journal(tmp_path).rows()] == [1, 2, 3]
 
