@@ -74,6 +74,8 @@ BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, hang_then_prune, die)
 
 def be_worker(url: str, trials: int, lease_s: float, behaviour: str, folder: Path, dies_at: str) -> None:
     """Be a worker process. dies_at: a function of the budget that kills it instead of being run."""
+    # a shell starts background jobs with Ctrl-C ignored, and children inherit that; `launch.worker` sets its own too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = (folder / f"{behaviour}.txt").open("a", buffering=1)
     if dies_at:
         setattr(budget, dies_at, lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL))
