@@ -209,10 +209,8 @@ def of_study(data: Mapping[str, Any], competition: Mapping[str, Any], overrides:
     """Return the overrides that make the data set that of a study; what the command line says comes after them."""
     if given(overrides, "data"):
         return []
-    known = {k: v for k, v in data["options"].items() if v != ""}
-    quoted = [f"data.{k}={json.dumps(v, ensure_ascii=False)}" for k, v in known.items()]
     there = [] if given(overrides, "competition") else _competition_choice(competition["name"])
-    return [f"data={data['name']}", *there, *quoted]
+    return [*of_manifest(data, overrides), *there]
 
 
 def competition_of(stored: Mapping[str, Any], overrides: Sequence[str], composed: Competition) -> Competition:
