@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
+from torchvision.transforms import InterpolationMode, autoaugment
 
-from harness.data.augment import Augment, augment, draw, pipeline
-from harness.data.operations import OPERATIONS
+from harness.data.augment import Augment, Plan, augment, draw, follow, pipeline
+from harness.data.operations import MAGNITUDES, OPERATIONS
 from harness.errors import HarnessError
 
 STILL = {"n": 0, "flip": False, "crop": 0.0}
@@ -85,15 +90,105 @@ def test_operations_are_drawn_evenly_and_signs_balanced() -> None:
     assert stats.chisquare(both).pvalue > 1e-3, both
 
 
-def test_what_is_drawn_is_what_is_seen() -> None:
-    """With one operation, each image of a batch equals that operation with its drawn sign."""
-    pixels, how = batch(300), Augment(n=1, m=17, flip=False, crop=0.0)
-    plan = draw(300, 32, how, np.random.default_rng(3))
-    result = augment(pixels, how, np.random.default_rng(3))
-    table = list(OPERATIONS.values())
-    for image, after, (kind,), (sign,) in zip(pixels, result, plan.operations, plan.signs, strict=True):
-        strength = table[kind].strength(17, 32) * (int(sign) if table[kind].signed else 1)
-        assert np.array_equal(after, table[kind].apply(image, strength))
+def unevenness(results: np.ndarray, image: np.ndarray, m: int) -> float:
+    """Tell each result's operation and sign by its look; return the chi-square p-value of their even frequencies."""
+    looks: dict[bytes, float] = {}
+    for operation in OPERATIONS.values():
+        for sign in (-1, 1):
+            strength = operation.strength(m, len(image)) * (sign if operation.signed else 1)
+            look = operation.apply(image, strength).tobytes()
+            looks[look] = looks.get(look, 0) + 1 / 28
+    assert len(looks) == 9 * 2 + 5, "some operations look alike on this image"
+    counts = dict.fromkeys(looks, 0)
+    for result in results:
+        counts[result.tobytes()] += 1
+    return stats.chisquare(list(counts.values()), len(results) * np.array(list(looks.values()))).pvalue
+
+
+@pytest.mark.parametrize("m", [9, 23])
+def test_what_comes_out_has_every_operation_and_sign_equally_often(m: int) -> None:
+    """One image, 14,000 times: each result is one operation at its magnitude, and their counts are even."""
+    pixels, how = np.repeat(batch(1), 14_000, axis=0), Augment(n=1, m=m, flip=False, crop=0.0)
+    assert unevenness(augment(pixels, how, np.random.default_rng(3)), pixels[0], m) > 1e-3
+
+
+def test_an_operation_drawn_too_often_is_noticed() -> None:
+    """The test above is sharp: a die whose 15th side counts as the 1st, and a sign that is minus 55 times in 100."""
+    pixels, how, rng = np.repeat(batch(1), 14_000, axis=0), Augment(n=1, flip=False, crop=0.0), np.random.default_rng(4)
+    plan = draw(len(pixels), 32, how, rng)
+    skewed = replace(plan, operations=rng.integers(15, size=plan.operations.shape) % 14)
+    tilted = replace(plan, signs=np.where(rng.random(plan.signs.shape) < 0.55, -1, 1))
+    for wrong in (skewed, tilted):
+        assert unevenness(follow(pixels, how, wrong), pixels[0], how.m) < 1e-6
+
+
+def by_hand(image: np.ndarray, how: Augment, plan: Plan, i: int) -> np.ndarray:
+    """Carry the plan of image i out with NumPy, Pillow and torchvision."""
+    side_px = len(image)
+    padding_px, hole_px = round(how.crop * side_px), round(how.cutout * side_px)
+    (y, x), (hole_y, hole_x) = plan.corners[i], plan.holes[i] - hole_px // 2
+    padded = np.pad(image, ((padding_px, padding_px), (padding_px, padding_px), (0, 0)), mode="reflect")
+    image = padded[y : y + side_px, x : x + side_px]
+    image = image[:, ::-1] if plan.mirrored[i] else image
+    space = autoaugment.RandAugment()._augmentation_space(MAGNITUDES, (side_px, side_px))
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    for kind, sign in zip(plan.operations[i], plan.signs[i], strict=True):
+        name, (bins, signed) = list(space.items())[kind]
+        strength = (float(bins[how.m]) if bins.ndim else 0.0) * (int(sign) if signed else 1)
+        picture = autoaugment._apply_op(picture, name, strength, InterpolationMode.NEAREST, None)
+    out = np.array(picture)
+    out[max(hole_y, 0) : max(hole_y + hole_px, 0), max(hole_x, 0) : max(hole_x + hole_px, 0)] = 0
+    return out
+
+
+@pytest.mark.parametrize("side_px", [8, 17, 32, 128])
+@pytest.mark.parametrize(
+    "how", [Augment(), Augment(n=14, m=17), Augment(n=3, m=30, crop=0.5, cutout=0.4), Augment(n=1, flip=False, crop=0)]
+)
+def test_a_batch_is_its_images_one_by_one_by_hand(how: Augment, side_px: int) -> None:
+    """The compiled batch equals crop, flip, torchvision's operations and cutout of each image, to the bit."""
+    pixels = batch(60, side_px)
+    plan = draw(60, side_px, how, np.random.default_rng(5))
+    result = follow(pixels, how, plan)
+    expected = np.stack([by_hand(image, how, plan, i) for i, image in enumerate(pixels)])
+    assert np.array_equal(result, expected)
+
+
+def test_pixels_or_a_plan_that_do_not_fit_are_refused() -> None:
+    """Compiled code checks no index, so what would read beside an array is met before."""
+    pixels, how = batch(6), Augment()
+    plan = draw(6, 32, how, np.random.default_rng(7))
+    for wrong in (pixels[:, :, :24], pixels[:, :24], pixels[..., :1], pixels.astype(np.float32), pixels[:5]):
+        with pytest.raises(ValueError, match="pixels|plan"):
+            follow(wrong, how, plan)
+    with pytest.raises(ValueError, match="corner"):
+        follow(pixels, how, replace(plan, corners=plan.corners + 9))
+    with pytest.raises(ValueError, match="step"):
+        follow(pixels, how, replace(plan, operations=plan.operations + 14))
+    assert follow(pixels, how, plan).shape == pixels.shape
+
+
+def test_two_threads_at_once_give_what_one_gives() -> None:
+    """Nothing is shared between calls: 40 batches made by two threads are the 40 made in turn."""
+    pixels, how = batch(64), Augment(n=4, m=20, cutout=0.2)
+    alone = [augment(pixels, how, np.random.default_rng(seed)) for seed in range(40)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda seed: augment(pixels, how, np.random.default_rng(seed)), range(40)))
+    assert np.array_equal(alone, together)
+
+
+def test_other_threads_go_on_meanwhile() -> None:
+    """The interpreter's lock is free: this thread never waits for most of the time that a long batch takes."""
+    pixels, how = np.repeat(batch(1), 20_000, axis=0), Augment(n=14)
+    plan = draw(len(pixels), 32, how, np.random.default_rng(6))
+    augment(pixels[:1], how, np.random.default_rng(0))  # compiled from here on
+    with ThreadPoolExecutor(1) as pool:
+        start = tick = time.perf_counter()
+        longest_s, work = 0.0, pool.submit(follow, pixels, how, plan)
+        while not work.done():
+            now = time.perf_counter()
+            longest_s, tick = max(longest_s, now - tick), now
+    assert longest_s < 0.7 * (tick - start)
 
 
 def test_each_image_of_a_batch_goes_its_own_way() -> None:
