@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from harness.data.augment import Augment, augment
+from harness.data.augment import Augment, draw, follow
 from harness.data.prepare import Preprocessing
 from harness.seed import generator
 
@@ -22,15 +23,19 @@ def batches(
     """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,)), in an order of its own.
 
     Every batch has its own random stream from (seed, epoch, number): a resumed run sees the same images. The last,
-    smaller batch is left out, unless it is the only one.
+    smaller batch is left out, unless it is the only one. Flips alternate: an image that is mirrored in one epoch isn't
+    in the next, so that two epochs show both sides of all.
+    Source: alternating flip, https://arxiv.org/abs/2404.00498
     """
     order = generator(seed, "order", epoch).permutation(len(labels))
     count = max(1, len(labels) // size)
+    mirrored = generator(seed, "flip").random(len(labels)) < 0.5
 
     def make(number: int) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = order[number * size : (number + 1) * size]
-        made = augment(pixels[chosen], how, generator(seed, "augment", epoch, number))
-        return torch.from_numpy(made), torch.from_numpy(labels[chosen])
+        plan = draw(len(chosen), pixels.shape[1], how, generator(seed, "augment", epoch, number))
+        plan = replace(plan, mirrored=(mirrored[chosen] ^ (epoch % 2 == 1)) & how.flip)
+        return torch.from_numpy(follow(pixels[chosen], how, plan)), torch.from_numpy(labels[chosen])
 
     with ThreadPoolExecutor(1) as pool:
         ready = deque(pool.submit(make, i) for i in range(min(AHEAD, count)))

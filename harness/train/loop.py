@@ -22,6 +22,7 @@ from harness.data.split import Images
 from harness.train import checkpoint
 from harness.train.precision import Precision
 from harness.train.recipe import SCHEDULES, Recipe, optimizer_of
+from harness.train.start import STARTS
 
 
 class Diverged(ArithmeticError):
@@ -61,6 +62,7 @@ def fit(
     Raises:
         Diverged: the loss became infinite or not a number.
     """
+    STARTS[recipe.start](model, images.pixels, preprocessing)
     model = precision.place(model.to(device))
     optimizer = optimizer_of(recipe, model)
     average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError, pick
+from harness.train.muon import Muon
+from harness.train.start import STARTS
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Recipe:
     """Everything about a training run but the network and the images.
 
     optimizer: `name` in OPTIMIZERS and its own parameters. schedule: a name in SCHEDULES. ema: decay of the weight
-    average a step, 0 for none.
+    average a step, 0 for none. start: a name in STARTS, the weights to begin with.
     """
 
     epochs: int = 10
@@ -31,6 +33,7 @@ class Recipe:
     schedule: str = "cosine"
     label_smoothing: float = 0.0
     ema: float = 0.0
+    start: str = "he"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -46,6 +49,7 @@ class Recipe:
                     f"recipe.{name}={value}: outside {low}..{high}", f"set recipe.{name} within {low}..{high}"
                 )
         pick(SCHEDULES, self.schedule, "recipe.schedule")
+        pick(STARTS, self.start, "recipe.start")
         kind = pick(OPTIMIZERS, str(self.optimizer.get("name")), "recipe.optimizer.name")
         allowed = set(inspect.signature(kind).parameters) - {"groups"}
         given = set(self.optimizer) - {"name"}
@@ -63,15 +67,20 @@ class Recipe:
 
 def sgd(groups: Iterable, lr: float, momentum: float = 0.9, nesterov: bool = False) -> torch.optim.Optimizer:
     """Build stochastic gradient descent."""
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, foreach=True)
 
 
 def adamw(groups: Iterable, lr: float, beta1: float = 0.9, beta2: float = 0.999) -> torch.optim.Optimizer:
     """Build AdamW. Source: https://arxiv.org/abs/1711.05101"""
-    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2))
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), foreach=True)
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": sgd, "adamw": adamw}
+def muon(groups: Iterable, lr: float, momentum: float = 0.6, sgd_lr: float = 0.1) -> torch.optim.Optimizer:
+    """Build Muon for the filters, SGD for the rest."""
+    return Muon(groups, lr, momentum, sgd_lr)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": sgd, "adamw": adamw, "muon": muon}
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

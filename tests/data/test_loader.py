@@ -63,6 +63,27 @@ def test_augmentation_depends_on_seed_epoch_and_batch_alone():
     assert torch.equal(images(1), images(1)) and not torch.equal(images(1), images(2))
 
 
+def test_flips_alternate_between_epochs():
+    """Half of the images are mirrored in an epoch, and in the next the other half; without flip none ever is.
+
+    Negative control: independent flips would repeat half of the images' sides.
+    """
+    pixels, labels = np.zeros((200, 8, 8, 3), np.uint8), np.arange(200)
+    pixels[:, :, 0] = 255
+
+    def mirrored(epoch: int, flip: bool) -> np.ndarray:
+        found = np.zeros(200, bool)
+        for x, y in batches(pixels, labels, Augment(0, 0, flip, 0.0), 50, 5, epoch):
+            found[y] = (x[:, 0, -1, 0] == 255).numpy()
+        return found
+
+    even, odd, again = (mirrored(epoch, True) for epoch in (0, 1, 2))
+    assert 60 < even.sum() < 140 and (even != odd).all() and (even == again).all()
+    assert not mirrored(0, False).any() and not mirrored(1, False).any()
+    independent = np.random.default_rng(0).random((2, 200)) < 0.5
+    assert not (independent[0] != independent[1]).all()
+
+
 def test_the_images_themselves_are_left_alone():
     """Augmentation works on copies."""
     pixels, labels = numbered(32)

@@ -18,6 +18,7 @@ from harness.train.precision import Precision
 from harness.train.recipe import Recipe
 
 ADAMW = {"name": "adamw", "lr": 0.005}
+MUON = {"name": "muon", "lr": 0.1}
 
 
 class Stop(Exception):
@@ -47,10 +48,11 @@ def test_digits_are_learnt_in_a_few_epochs():
 
 @pytest.mark.parametrize("ema", [0.0, 0.99])
 @pytest.mark.parametrize("how", [Augment(0, 0, False, 0.0), Augment(2, 9, True, 0.125, 0.25)], ids=["plain", "rand"])
-@pytest.mark.parametrize("optimizer", [Recipe().optimizer, ADAMW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", [Recipe().optimizer, ADAMW, MUON], ids=["sgd", "adamw", "muon"])
 def test_a_stopped_run_ends_like_one_that_was_not(tmp_path: Path, ema: float, how: Augment, optimizer: dict):
     """Stopped twice, before a save and at the very first epoch, and gone on with: the same weights to the last bit."""
-    recipe = Recipe(epochs=4, batch=32, optimizer=optimizer, ema=ema)
+    start = "whitened" if optimizer is MUON else "he"
+    recipe = Recipe(epochs=4, batch=32, optimizer=optimizer, ema=ema, start=start)
     straight = train(few(96), recipe, how=how)
     saved = tmp_path / "checkpoint.pt"
     for at in (1, 3):

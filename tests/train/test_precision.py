@@ -11,7 +11,26 @@ from torch import nn
 
 from harness.errors import HarnessError
 from harness.train.device import device_of
-from harness.train.precision import Precision, probe
+from harness.train.precision import Precision, fixed, probe
+
+
+class _WrongBackward(torch.autograd.Function):
+    """Right forwards, another direction backwards: what a broken kernel for gradients does."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.roll(1, dims=0)
+
+
+def busy(seconds: float) -> None:
+    """Use the processor: the probe counts its time and not the wall's."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 class Slow(nn.Module):
@@ -23,8 +42,11 @@ class Slow(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not torch.is_autocast_enabled("cpu"):
-            time.sleep(0.05)
+            busy(0.05)
             return self.inner(x)
+        if self.wrong == "backward":
+            stage, *rest = self.inner
+            return nn.Sequential(*rest)(_WrongBackward.apply(stage(x)))
         y = self.inner(x)
         return {"": y, "noise": y + y.std() * torch.randn_like(y), "nan": y * torch.nan, "sign": -y}[self.wrong]
 
@@ -47,10 +69,51 @@ def test_bfloat16_is_taken_where_it_pays():
     assert probe(Slow(), 8, 16, CPU).dtype == "bfloat16"
 
 
-@pytest.mark.parametrize("wrong", ["noise", "nan", "sign"])
-def test_bfloat16_with_wrong_outputs_is_refused(wrong: str):
+@pytest.mark.parametrize("wrong", ["noise", "nan", "sign", "backward"])
+def test_bfloat16_with_wrong_outputs_or_gradients_is_refused(wrong: str):
     """However fast it is; the test above is the control that speed alone would have taken it."""
     assert probe(Slow(wrong), 8, 16, CPU).dtype == "float32"
+
+
+def test_mixed_runs_convolutions_with_groups_in_float32_and_the_others_in_bfloat16():
+    """Seen from outside: a depthwise convolution is exact to float32, a dense one rounds; both hand bfloat16 on."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 8, 8).bfloat16().float()
+    for groups, exact in ((8, True), (2, True), (1, False)):
+        layer = nn.Conv2d(8, 8, 3, groups=groups, bias=False)
+        with Precision(dtype="mixed").autocast(CPU):
+            found = layer(x)
+        wanted = layer(x)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found, wanted.bfloat16()) == exact
+
+
+def test_mixed_gradients_are_float32s_but_for_rounding():
+    """Through a depthwise and a dense layer."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+    found = []
+    for dtype in ("float32", "mixed"):
+        net.zero_grad()
+        torch.manual_seed(1)
+        with Precision(dtype=dtype).autocast(CPU):
+            y = net(torch.randn(4, 3, 8, 8))
+        y.float().square().mean().backward()
+        found.append([p.grad.clone() for p in net.parameters()])
+    for plain, mixed in zip(*found, strict=True):
+        torch.testing.assert_close(mixed, plain, rtol=0.05, atol=0.01)
+
+
+def test_a_fixed_precision_needs_both_parts():
+    """Auto for both asks the probe; a misspelt name or half a choice is refused, and what is allowed is named."""
+    assert fixed("auto", "auto") is None
+    assert fixed("contiguous", "mixed") == Precision("contiguous", "mixed")
+    with pytest.raises(HarnessError, match=r"dtype=float16: allowed: auto, float32, bfloat16, mixed"):
+        fixed("auto", "float16")
+    with pytest.raises(HarnessError, match=r"layout=nchw: allowed: auto, channels_last, contiguous"):
+        fixed("nchw", "auto")
+    with pytest.raises(HarnessError, match="one is fixed"):
+        fixed("auto", "float32")
 
 
 def test_the_probe_leaves_the_network_alone():

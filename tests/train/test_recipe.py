@@ -32,10 +32,15 @@ def test_a_schedule_reaches_its_peak_once_and_ends_near_zero(name: str):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": {"name": "sdg", "lr": 0.1}}, "unknown 'sdg'; allowed: adamw, sgd(.|\n)*did you mean 'sgd'"),
+        (
+            {"optimizer": {"name": "sdg", "lr": 0.1}},
+            "unknown 'sdg'; allowed: adamw, muon, sgd(.|\n)*did you mean 'sgd'",
+        ),
         ({"optimizer": {"lr": 0.1}}, "recipe.optimizer.name: unknown 'None'"),
         ({"optimizer": {"name": "sgd"}}, "no lr; it takes lr, momentum, nesterov"),
         ({"optimizer": {"name": "adamw", "lr": 0.1, "momentum": 0.9}}, "adamw: momentum; it takes beta1, beta2, lr"),
+        ({"start": "white"}, "recipe.start: unknown 'white'"),
+        ({"optimizer": {"name": "muon", "lr": 0.1, "nesterov": True}}, "muon: nesterov; it takes lr, momentum, sgd_lr"),
         ({"schedule": "cosin"}, "recipe.schedule: unknown 'cosin'(.|\n)*did you mean 'cosine'"),
         ({"epochs": 0}, "recipe.epochs=0: outside 1"),
         ({"batch": 1}, "recipe.batch=1: outside 2"),
