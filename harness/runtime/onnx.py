@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from harness.errors import HarnessError
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""float32 (N, 3, R, R) to float32 logits (N, classes)."""
+from harness.runtime.engines import Predict
 
 
 def load(path: Path, threads: int = 1) -> Predict:

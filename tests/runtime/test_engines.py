@@ -1,0 +1,325 @@
+"""Every engine runs the same file and computes the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torchvision
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from harness.errors import HarnessError
+from harness.models.activation import ACTIVATIONS
+from harness.models.build import BLOCKS, build
+from harness.models.spec import ModelSpec, Stage
+from harness.runtime import engines
+from harness.runtime.export import export
+
+ROOT = Path(__file__).resolve().parents[2]
+KEEPS = ("maxpool", "avgpool", "globalavgpool", "flatten")  # keep their channels
+UNSTRIDED = ("globalavgpool", "flatten", "linear")
+CASES: list[tuple[str, int, dict[str, Any]]] = [
+    *((block, stride, {}) for block in BLOCKS for stride in (1, 2) if stride == 1 or block not in UNSTRIDED),
+    *(("conv", 1, {"activation": name}) for name in ACTIVATIONS),
+    ("conv", 1, {"residual": True, "groups": 2}),
+    ("inverted_v3", 2, {"se": True, "hardswish": True}),
+    ("ghost", 2, {"se": True}),
+    ("mbconv", 1, {"activation": "hardswish"}),
+    ("avgpool", 1, {"padding": 0}),
+]
+OTHERS = ("openvino", "eager")  # inductor compiles for seconds: it has a test of its own
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Undo what torch's engines set for the whole process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """Give every batch normalisation statistics and weights of its own, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.running_mean.normal_(0, 0.3, generator=generator)
+            norm.running_var.uniform_(0.5, 2, generator=generator)
+            norm.weight.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.normal_(0, 0.3, generator=generator)
+    return model
+
+
+def network(block: str, stride: int, **options: Any) -> nn.Module:
+    """Build one block twice, once where shapes change and once where they agree."""
+    before = [Stage("flatten")] if block == "linear" else []
+    stage = Stage(block, 0 if block in KEEPS else 16, 2, stride, options=options)
+    return settled(build(ModelSpec((Stage("conv", 8), *before, stage)), 5, 8))
+
+
+class Others(nn.Module):
+    """What no block needs and other classifiers do: a normalisation alone, a product, a mean, moved dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.mix = nn.Parameter(torch.randn(3, 4, generator=torch.Generator().manual_seed(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.norm(x).permute(0, 2, 3, 1) @ self.mix - 0.25).mean((1, 2))
+
+
+def images(count: int, side_px: int) -> np.ndarray:
+    """Make noise in the shape of images."""
+    return np.random.default_rng(2).standard_normal((count, 3, side_px, side_px), dtype=np.float32)
+
+
+def assert_same(runtime: str, path: Path, side_px: int) -> None:
+    """Compare an engine with ONNX Runtime, for one image and for five."""
+    expected, found = engines.load("onnx", path), engines.load(runtime, path)
+    for count in (1, 5):
+        x = images(count, side_px)
+        logits = found(x)
+        assert logits.dtype == np.float32 and logits.shape == expected(x).shape
+        np.testing.assert_allclose(logits, expected(x), rtol=0, atol=1e-3 * np.abs(expected(x)).max())
+
+
+def run(code: str, *arguments: Any, **environment: str) -> str:
+    """Run code in a fresh interpreter; return what it printed."""
+    quiet = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def has(runtime: str) -> None:
+    """Skip where an engine isn't installed."""
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO isn't installed")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network's file."""
+    return export(network("conv", 1), 8, tmp_path_factory.mktemp("small") / "small.onnx")
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+@pytest.mark.parametrize(("block", "stride", "options"), CASES)
+def test_every_engine_gives_onnx_runtimes_logits_for_every_block(
+    block: str, stride: int, options: dict[str, Any], runtime: str, tmp_path: Path
+) -> None:
+    """Within a thousandth of the largest logit, for one image and for five."""
+    has(runtime)
+    assert_same(runtime, export(network(block, stride, **options), 8, tmp_path / "model.onnx"), 8)
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_every_engine_gives_onnx_runtimes_logits_for_torchvisions_networks(
+    name: str, runtime: str, tmp_path: Path
+) -> None:
+    """A network that isn't ours runs as well."""
+    has(runtime)
+    model = settled(getattr(torchvision.models, name)(num_classes=10))
+    assert_same(runtime, export(model, 32, tmp_path / "model.onnx"), 32)
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+def test_every_engine_knows_what_other_classifiers_need(runtime: str, tmp_path: Path) -> None:
+    """Operators that no block of ours writes."""
+    has(runtime)
+    assert_same(runtime, export(settled(Others()), 8, tmp_path / "model.onnx"), 8)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("runtime", ["onnx", *OTHERS])
+def test_images_in_a_mapped_file_are_read_where_they_lie(runtime: str, small: Path, tmp_path: Path) -> None:
+    """Memory that can't be written is as good as any other, and is left as it was."""
+    has(runtime)
+    x = images(3, 8)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    predict = engines.load(runtime, small)
+    np.testing.assert_array_equal(predict(mapped), predict(x))
+    np.testing.assert_array_equal(mapped, x)
+
+
+def test_the_compiled_network_gives_onnx_runtimes_logits_and_is_compiled_once(tmp_path: Path) -> None:
+    """For one image and for five; the second load finds the first one's file, without a compiler.
+
+    Takes some 20 s: torch compiles C++ for 10 s and more.
+    """
+    if not shutil.which("g++"):
+        pytest.skip("no C++ compiler here (Debian: apt-get install g++)")
+    path = export(network("inverted_v3", 1, se=True), 8, tmp_path / "model.onnx")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from harness.runtime import engines
+        predict = engines.load("inductor", Path(sys.argv[1]))
+        np.save(sys.argv[3], np.concatenate([predict(x) for x in np.split(np.load(sys.argv[2]), [1])]))
+    """
+    x = images(6, 8)
+    np.save(tmp_path / "x.npy", x)
+    cache = str(tmp_path / "cache")
+    for path_of_programs in (os.environ["PATH"], "/nowhere"):
+        logits = tmp_path / "logits.npy"
+        run(code, path, tmp_path / "x.npy", logits, PATH=path_of_programs, TORCHINDUCTOR_CACHE_DIR=cache)
+        expected = engines.load("onnx", path)(x)
+        np.testing.assert_allclose(np.load(logits), expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+        logits.unlink()
+
+
+def test_without_a_compiler_the_compiled_network_is_an_error_that_says_so(small: Path, tmp_path: Path) -> None:
+    """What to install, and what to choose instead.
+
+    Takes some 6 s: torch and its compiler are imported.
+    """
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from harness.errors import HarnessError
+        from harness.runtime import engines
+        try:
+            engines.load("inductor", Path(sys.argv[1]))
+        except HarnessError as e:
+            print(e)
+    """
+    said = run(code, small, PATH="/nowhere", TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    assert "small.onnx: torch can't compile it" in said and "g++" in said and "runtime=onnx" in said
+
+
+@pytest.mark.parametrize("runtime", list(engines.RUNTIMES))
+@pytest.mark.parametrize("content", [None, b"", b"garbage" * 1000])
+def test_a_file_that_is_no_model_is_an_error(content: bytes | None, runtime: str, tmp_path: Path) -> None:
+    """Whichever engine; the path is named."""
+    has(runtime)
+    path = tmp_path / "bad.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HarnessError, match="bad.onnx"):
+        engines.load(runtime, path)
+
+
+def test_an_unknown_engine_is_an_error_that_lists_the_known(small: Path) -> None:
+    """And names the nearest."""
+    with pytest.raises(HarnessError, match="(?s)eager, inductor, onnx, openvino.*did you mean 'openvino'"):
+        engines.load("openvin", small)
+
+
+def test_an_operator_that_torch_isnt_taught_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """ONNX Runtime runs it all the same, and the error says so."""
+    path = export(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten()), 8, tmp_path / "model.onnx")
+    assert engines.load("onnx", path)(images(2, 8)).shape == (2, 144)
+    with pytest.raises(HarnessError, match="(?s)model.onnx: node '.*Softplus'.*runtime=onnx"):
+        engines.load("eager", path)
+
+
+@pytest.mark.parametrize("attribute", [{"pads": [0, 0, 1, 1]}, {"auto_pad": "SAME_UPPER"}])
+def test_a_form_that_torch_cant_take_is_an_error_and_never_a_guess(attribute: dict[str, Any], tmp_path: Path) -> None:
+    """Uneven margins exist in ONNX alone."""
+    weight = helper.make_tensor("w", TensorProto.FLOAT, (4, 3, 2, 2), np.ones(48, dtype=np.float32))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["images", "w"], ["y"], "first", **attribute),
+            helper.make_node("Flatten", ["y"], ["logits"]),
+        ],
+        "uneven",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("N", 3, 8, 8))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("N", 256))],
+        [weight],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    assert engines.load("onnx", path)(images(2, 8)).shape == (2, 256)
+    with pytest.raises(HarnessError, match="node 'first': Conv in a form"):
+        engines.load("eager", path)
+
+
+def test_timing_onnx_runtime_needs_no_other_engine(small: Path) -> None:
+    """Neither torch nor OpenVINO is imported: the timed process stays as small as it can be."""
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from harness.runtime import engines
+        engines.load("onnx", Path(sys.argv[1]))
+        print([name for name in ("torch", "openvino", "onnxruntime") if name in sys.modules])
+    """
+    assert run(code, small) == "['onnxruntime']"
+
+
+def test_openvino_needs_no_torch_and_calls_nobody(small: Path) -> None:
+    """It brings a package for telemetry, which must have nothing to tell."""
+    has("openvino")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        calls = []
+        sys.addaudithook(lambda name, _: calls.append(name) if name.startswith("socket.") else None)
+        from harness.runtime import engines
+        engines.load("openvino", Path(sys.argv[1]))(np.zeros((1, 3, 8, 8), dtype=np.float32))
+        print("torch" in sys.modules, [c for c in calls if c in ("socket.connect", "socket.getaddrinfo")])
+    """
+    assert run(code, small) == "False []"
+
+
+def test_openvino_that_isnt_installed_is_an_error_that_says_what_to_install(small: Path) -> None:
+    """Where Python can't find it, nothing else changes."""
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from harness.errors import HarnessError
+        from harness.runtime import engines
+        sys.modules["openvino"] = None
+        engines.load("onnx", Path(sys.argv[1]))
+        try:
+            engines.load("openvino", Path(sys.argv[1]))
+        except HarnessError as e:
+            print(e)
+    """
+    said = run(code, small)
+    assert "OpenVINO isn't installed" in said and "pip install 'harness[openvino]'" in said
+
+
+SHARE = """if True:
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from harness.runtime import engines
+    predict = engines.load(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    x = np.zeros((1, 3, 64, 64), dtype=np.float32)
+    for _ in range(20):
+        predict(x)
+    whole, mine = time.process_time(), time.thread_time()
+    for _ in range(100):
+        predict(x)
+    print((time.thread_time() - mine) / (time.process_time() - whole))
+"""
+"""Print which share of an engine's CPU time is spent by the thread that calls it."""
+
+
+@pytest.mark.parametrize("runtime", ["onnx", *OTHERS])
+def test_threads_are_as_many_as_asked_for(runtime: str, tmp_path: Path) -> None:
+    """With one, the calling thread does everything; with two, the other does its part (the negative control)."""
+    has(runtime)
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one processor: nothing to share")
+    model = build(ModelSpec((Stage("conv", 32), Stage("conv", 64, 4, 2))), 5, 64)
+    path = export(model, 64, tmp_path / "model.onnx")
+    one, two = (float(run(SHARE, runtime, path, threads)) for threads in (1, 2))
+    assert one > 0.99 and 1 - two > 5 * (1 - one)  # beside busy neighbours the second thread gets little to do
