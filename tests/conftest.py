@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # a busy machine makes any one example slow; whole tests are timed by --durations
-settings.register_profile("harness", deadline=None)
+settings.register_profile("harness", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("harness")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -12,22 +14,35 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.runtime.onnx import input_shape, load
+from harness.measure.latency import Latency
+from harness.measure.machine import steal_s
+from harness.runtime.engines import load
+from harness.runtime.onnx import input_shape
 
-BATCH_S = 0.004  # long enough for the clock's cost to vanish, short enough to fall between interruptions
-WARM_UP_S = (0.15, 1.5)  # least and most
-WIDTH = 0.004  # stop when the low quantile stands still to this share
+PROCESSES = 6  # at least; two processes differ by half a per cent in how they lie in memory
+SLOW_PROCESSES = 3  # of an engine that takes long to load
+NARROW = 0.006  # half an interval, as a share, that needs no more of them
+PATIENCE = 4  # times the seconds, while the interval would be refused
+BATCH_S = 0.0004  # long enough for the clock's own cost to vanish, short enough to fall between interruptions
+LOAD_S = 0.02  # CPU time of the turns after one load
+LOADS = 3  # a process; where the weights lie in memory matters as much, so they are laid out anew
+TURNS = 4  # after a load, at least
+WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything cold
 
 
 def main() -> None:
     """Read a job as JSON from stdin, do it, write the result as JSON to the path it names."""
     job = json.load(sys.stdin)
     pin(job["threads"])
+    verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end}[job["verb"]]
+    Path(job["result"]).write_text(json.dumps(_answer(verb, job)))
+
+
+def _answer(verb: Callable[[dict], dict], job: dict) -> dict:
     try:
-        result = {"predict": predict, "measure": measure}[job["verb"]](job)
+        return verb(job)
     except HarnessError as e:
-        result = {"error": [e.what, e.fix]}
-    Path(job["result"]).write_text(json.dumps(result))
+        return {"error": [e.what, e.fix]}
 
 
 def pin(threads: int) -> None:
@@ -38,7 +53,7 @@ def pin(threads: int) -> None:
 
 def predict(job: dict) -> dict:
     """Run the model over an array of inputs, in batches, and save the logits."""
-    run = load(Path(job["model"]), job["threads"])
+    run = load(job["runtime"], Path(job["model"]), job["threads"])
     inputs = np.load(job["inputs"], mmap_mode="r")
     size = max(1, min(256, 8_000_000 // max(1, int(np.prod(inputs.shape[1:])))))
     logits = [_run(run, inputs[i : i + size]) for i in range(0, len(inputs), size)]
@@ -61,40 +76,94 @@ def _run(run: Callable, batch: np.ndarray) -> np.ndarray:
 
 
 def measure(job: dict) -> dict:
-    """Time model and reference by turns until the ratio stands still or the time is up."""
-    single = job["threads"] == 1
-    clock = time.thread_time_ns if single else time.perf_counter_ns
-    model, reference = (_timer(Path(job[k]), job["threads"], clock) for k in ("model", "reference"))
-    pairs: list[tuple[float, float, float]] = []
-    end = time.perf_counter() + job["seconds"]
-    while time.perf_counter() < end or len(pairs) < 10:
-        first_is_model = len(pairs) % 2 == 0  # A B B A: a drift meets both alike
-        if first_is_model:
-            (mine, wall), (other, _) = model(), reference()
+    """Time model and reference in forked processes, one after another, until the interval is narrow or the time up."""
+    begin = time.monotonic()
+    shapes = _apart(_shapes, job)
+    processes, seen = [], []
+    while True:
+        found = _apart(_loads, job | shapes | {"until": time.time() + job["seconds"] / PROCESSES})
+        processes.append(found["loads"])
+        seen.append(found["seen"])
+        count, spent_s = len(processes), time.monotonic() - begin
+        if count >= PROCESSES or (count >= SLOW_PROCESSES and spent_s > 2 * job["seconds"]):
+            doubt = Latency.of(processes).doubt
+            most_s = job["seconds"] * (PATIENCE if doubt > job["noisy"] else 1)
+            if doubt < NARROW or spent_s * (count + 1) / count > most_s:
+                return {"processes": processes, "seen": {name: sum(s[name] for s in seen) for name in seen[0]}}
+
+
+def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
+    """Do a job in a forked copy of this process, which has itself loaded no model and so has no threads."""
+    end, start = os.pipe()
+    if pid := os.fork():
+        os.close(start)
+        with open(end, "rb") as pipe:
+            answer = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status:
+            raise RuntimeError(f"exit code {status}")
+        found = json.loads(answer)
+        if "error" in found:
+            raise HarnessError(*found["error"])
+        return found
+    try:
+        signal.setitimer(signal.ITIMER_REAL, job["timeout_s"])  # an engine that hangs must not outlive whoever asked
+        with open(start, "wb") as pipe:
+            pipe.write(json.dumps(_answer(verb, job)).encode())
+        os._exit(0)
+    finally:
+        sys.excepthook(*sys.exc_info())  # reached by an exception alone
+        os._exit(1)
+
+
+def _shapes(job: dict) -> dict:
+    """Read the shapes of both networks' inputs, once for all processes: it takes as long as a load."""
+    shapes = {}
+    for name in ("model", "reference"):
+        shapes[f"{name}_shape"] = input_shape(Path(job[name]))
+    return shapes
+
+
+def _loads(job: dict) -> dict:
+    """Load both and time them by turns, several times over, until the process's time is up."""
+    clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
+    names = ("model", "reference")
+    paths = [Path(job[name]) for name in names]
+    random = np.random.default_rng(0)
+    images = [random.standard_normal((1, *job[f"{name}_shape"]), dtype=np.float32) for name in names]
+    before, begin = _seen(), time.perf_counter()
+    loads: list[list[list[float]]] = []
+    timers: list[Callable] = []
+    pads = []
+    while len(loads) < LOADS and (not loads or time.time() < job["until"]):
+        # The last load is let go only after the new one has its memory: else it would get the same again.
+        pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
+        # The reference is a ruler for all engines, so it always runs on the same.
+        runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
+        least_s = 0.0 if loads else WARM_UP_S
+        timers = [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
+        loads.append(_turns(*timers))
+    seen = {name: value - before[name] for name, value in _seen().items()}
+    return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - begin}}
+
+
+def _turns(model: Callable, reference: Callable) -> list[list[float]]:
+    """Time both by turns: CPU ms and wall ms of the model, CPU ms and wall ms of the reference, as four lists."""
+    rows: list[tuple[float, ...]] = []
+    stop = time.process_time() + LOAD_S
+    while len(rows) < TURNS or time.process_time() < stop:
+        if len(rows) % 2 == 0:  # A B B A: a drift meets both alike
+            mine, other = model(), reference()
         else:
-            (other, _), (mine, wall) = reference(), model()
-        pairs.append((mine, other, wall))
-        if len(pairs) >= 60 and len(pairs) % 10 == 0 and _steady(pairs):
-            break
-    samples, references, walls = zip(*pairs, strict=True)
-    return {"samples_ms": samples, "reference_ms": references, "wall_ms": walls}
+            other, mine = reference(), model()
+        rows.append(mine + other)
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _steady(pairs: list[tuple[float, float, float]]) -> bool:
-    """Tell whether both halves give the same ratio at the low quantile."""
-    half = np.array(pairs)
-    low = [np.quantile(part[:, :2], 0.2, axis=0) for part in (half[::2], half[1::2])]
-    ratios = [q[0] / q[1] for q in low]
-    return abs(ratios[0] / ratios[1] - 1) < WIDTH
-
-
-def _timer(path: Path, threads: int, clock: Callable[[], int]) -> Callable[[], tuple[float, float]]:
-    """Load and warm a model; return a function that times one short batch: (CPU ms, wall ms) for one image."""
-    run = load(path, threads)
-    image = np.random.default_rng(0).standard_normal((1, *input_shape(path)), dtype=np.float32)
+def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> Callable:
+    """Warm a model; return a function that times one short batch: (CPU ms, wall ms) for one image."""
     _run(run, image)
-    once = _warm_up(run, image)
-    count = max(1, round(BATCH_S / once))
+    count = max(1, round(BATCH_S / _warm_up(run, image, clock, least_s)))
 
     def batch() -> tuple[float, float]:
         run(image)  # the other model has just had the caches
@@ -102,27 +171,57 @@ def _timer(path: Path, threads: int, clock: Callable[[], int]) -> Callable[[], t
         for _ in range(count):
             run(image)
         stop, wall_stop = clock(), time.perf_counter_ns()
-        return (stop - start) / count / 1e6, (wall_stop - wall) / count / 1e6
+        return round((stop - start) / count / 1e6, 6), round((wall_stop - wall) / count / 1e6, 6)
 
     return batch
 
 
-def _warm_up(run: Callable, image: np.ndarray) -> float:
-    """Run until the last runs are no faster than those before; return the seconds of one run."""
-    begin, times = time.perf_counter(), []
-    while True:
-        start = time.perf_counter()
+def _warm_up(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> float:
+    """Run until three runs on end are no faster than the best before them; return the best's seconds."""
+    begin, best, idle = time.perf_counter(), float("inf"), 0
+    while idle < 3 or time.perf_counter() - begin < least_s:
+        start = clock()
         run(image)
-        times.append(time.perf_counter() - start)
-        spent = start - begin
-        quarter = len(times) // 4
-        if spent > WARM_UP_S[1] and len(times) > 2:
-            break
-        if spent > WARM_UP_S[0] and quarter >= 4:
-            before, last = np.median(times[-2 * quarter : -quarter]), np.median(times[-quarter:])
-            if last > 0.97 * before:
-                break
-    return float(np.quantile(times, 0.2))
+        took = max(clock() - start, 1) / 1e9
+        idle = 0 if took < 0.98 * best else idle + 1
+        best = min(best, took)
+    return best
+
+
+def _seen() -> dict[str, float]:
+    """Count what this process has used and what was taken from it."""
+    return {
+        "cpu_s": time.process_time(),
+        "steal_s": steal_s(),
+        "interruptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+    }
+
+
+def end_to_end(job: dict) -> dict:
+    """Time one image from its JPEG, twice the model's side, to logits: decode, resize, normalise, forward."""
+    import cv2  # here alone: every trial would pay for it
+
+    from harness.data.prepare import Preprocessing, prepare
+
+    cv2.setNumThreads(job["threads"])
+    path = Path(job["model"])
+    run, side = load(job["runtime"], path, job["threads"]), input_shape(path)[1]
+    rough = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    photo = cv2.resize(rough, (2 * side, 2 * side), interpolation=cv2.INTER_CUBIC)  # smooth, as photographs are
+    files = cv2.imencode(".jpg", photo)[1][None]
+    how = Preprocessing(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+    def whole(files: np.ndarray) -> np.ndarray:
+        image = cv2.cvtColor(cv2.imdecode(files[0], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return run(prepare(image[None], how))
+
+    clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
+    batch = _timer(whole, files, clock, WARM_UP_S)
+    times = []
+    end = time.perf_counter() + job["seconds"]
+    while len(times) < 10 or time.perf_counter() < end:
+        times.append(batch()[0])
+    return {"samples_ms": times}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run and time a saved model in a fresh, pinned process."""
+"""Run and time a saved model in fresh, pinned processes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.measure.latency import Latency
-from harness.measure.lock import host_lock
+from harness.measure.latency import LOW, Latency
+from harness.measure.lock import alone
 from harness.measure.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
+NOISY = 0.1  # half an interval, as a share of the ratio, that tells nothing
 
 
-def predict(model: Path, inputs: np.ndarray, threads: int = 1, timeout_s: float = 600) -> np.ndarray:
+def predict(
+    model: Path, inputs: np.ndarray, threads: int = 1, timeout_s: float = 600, runtime: str = "onnx"
+) -> np.ndarray:
     """Return float32 logits (N, classes) of float32 inputs (N, 3, R, R).
 
     Raises:
@@ -28,29 +32,62 @@ def predict(model: Path, inputs: np.ndarray, threads: int = 1, timeout_s: float 
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         files = {"inputs": f"{folder}/inputs.npy", "logits": f"{folder}/logits.npy"}
         np.save(files["inputs"], inputs)
-        _child({"verb": "predict", "model": str(model), "threads": threads, **files}, folder, timeout_s)
+        job = {"verb": "predict", "model": str(model), "threads": threads, "runtime": runtime, **files}
+        _child(job, folder, timeout_s)
         return np.load(files["logits"])
 
 
-def measure(model: Path, reference: Path, threads: int = 1, seconds: float = 2.0) -> Latency:
+def measure(model: Path, reference: Path, threads: int = 1, seconds: float = 2.0, runtime: str = "onnx") -> Latency:
     """Time a model against the reference network, by turns, on one image; one measurement a host at a time.
 
-    seconds: the most it takes after warm-up.
+    seconds: about the most it takes, the start of its processes included; it ends as soon as the interval is narrow,
+    and takes up to four times as long before it gives up on a noisy machine.
+
+    Raises:
+        HarnessError: a model can't be loaded or fails, or the machine is too noisy to tell its time.
     """
-    job = {"verb": "measure", "model": str(model), "reference": str(reference), "threads": threads, "seconds": seconds}
-    with host_lock(), tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        raw = _child(job, folder, timeout_s=60 + 20 * seconds)
-    samples = (tuple(round(x, 6) for x in raw[k]) for k in ("samples_ms", "reference_ms", "wall_ms"))
-    return Latency(*samples, threads=threads, machine=machine())
+    job = {"verb": "measure", "model": str(model), "reference": str(reference), "threads": threads, "runtime": runtime}
+    with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        raw = _child(job | {"seconds": seconds, "noisy": NOISY}, folder, timeout_s=60 + 20 * seconds)
+    seen = {name: round(value, 3) for name, value in raw["seen"].items()}
+    seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
+    latency = Latency.of(raw["processes"], threads, machine(), seen)
+    if latency.doubt > NOISY:
+        raise HarnessError(_noise(model, latency), "stop other programs here, or give it more time with latency_s")
+    return latency
 
 
-def _child(job: dict, folder: str, timeout_s: float) -> dict:
+def _noise(model: Path, latency: Latency) -> str:
+    seen = latency.seen
+    return (
+        f"{model}: the machine is too noisy to time it: {latency.ratio:.4g} times the reference, but anything from "
+        f"{latency.ratio_low:.4g} to {latency.ratio_high:.4g} is likely (allowed: {NOISY:.0%} either way); load "
+        f"{seen['load']}, {seen['steal_s']} s stolen by the host and {seen['interruptions']:.0f} interruptions in "
+        f"{seen['wall_s']:.1f} s"
+    )
+
+
+def end_to_end(model: Path, threads: int = 1, seconds: float = 0.6, runtime: str = "onnx") -> float:
+    """Return the CPU ms from one image's JPEG, twice the model's side, to logits; no part of a score.
+
+    Decoding, resizing and normalising are the harness's own, the photograph is made up.
+
+    Raises:
+        HarnessError: the model can't be loaded or fails.
+    """
+    job = {"verb": "end_to_end", "model": str(model), "threads": threads, "runtime": runtime}
+    with alone(), tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        raw = _child(job | {"seconds": seconds}, folder, timeout_s=60 + 20 * seconds)
+    return float(np.quantile(raw["samples_ms"], LOW))
+
+
+def _child(job: dict[str, Any], folder: str, timeout_s: float) -> dict[str, Any]:
     result = Path(folder, "result.json")
     quiet = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", "")}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "harness.measure.clock"],
-            input=json.dumps(job | {"result": str(result)}),
+            input=json.dumps(job | {"result": str(result), "timeout_s": timeout_s}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

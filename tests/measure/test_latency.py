@@ -9,29 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.latency import Latency
+from harness.measure.latency import LOW, Latency
 
-COUNT = 200
+PROCESSES, LOADS, COUNT = 5, 4, 40
+SHAPE = (PROCESSES, LOADS, COUNT)
 
 
 def timed(model_ms: np.ndarray, reference_ms: np.ndarray) -> Latency:
-    """Wrap synthetic samples."""
-    samples = tuple(map(float, model_ms))
-    return Latency(samples, tuple(map(float, reference_ms)), samples, threads=1, machine={"cpu": "x"})
+    """Wrap synthetic samples (processes, loads, batches)."""
+    processes = zip(model_ms, reference_ms, strict=True)
+    return Latency.of([[[m, m, r, r] for m, r in zip(*loads, strict=True)] for loads in processes])
 
 
 def quiet(ms: float, seed: int) -> np.ndarray:
     """Make samples of a quiet machine: a floor and a little above it."""
-    return ms * (1 + 0.002 * np.random.default_rng(seed).random(COUNT))
+    return ms * (1 + 0.002 * np.random.default_rng(seed).random(SHAPE))
 
 
 def noisy(samples: np.ndarray, share: float, factor: float, seed: int) -> np.ndarray:
-    """Slow down a random share of the samples."""
+    """Slow down a random share of each load's samples."""
     rng = np.random.default_rng(seed)
-    hit = rng.permutation(len(samples))[: round(share * len(samples))]
-    slowed = samples.copy()
-    slowed[hit] *= 1 + factor * rng.random(len(hit))
-    return slowed
+    hit = rng.permuted(np.arange(COUNT) < round(share * COUNT) * np.ones(SHAPE), axis=-1)
+    return samples * np.where(hit, 1 + factor * rng.random(SHAPE), 1)
+
+
+def scattered(ms: float, sd: float, seed: int) -> np.ndarray:
+    """Make samples of processes that differ, each by a factor of its own."""
+    return quiet(ms, seed) * np.exp(np.random.default_rng(seed).normal(0, sd, (PROCESSES, 1, 1)))
 
 
 seeds = st.integers(0, 10_000)
@@ -60,10 +64,11 @@ def test_the_mean_would_not_stand_still() -> None:
 
 @given(st.floats(0.1, 10), st.floats(0, 0.5), seeds)
 def test_the_intervals_contain_the_estimates(ms: float, factor: float, seed: int) -> None:
-    """Time and ratio lie between the ends of their own intervals, and a wider spread gives a wider interval."""
-    found = timed(noisy(quiet(ms, seed), 0.8, factor, seed), quiet(1.0, seed + 1))
+    """Time and ratio lie between the ends of their own intervals."""
+    found = timed(noisy(scattered(ms, 0.01, seed), 0.8, factor, seed), quiet(1.0, seed + 1))
     assert found.low_ms <= found.ms <= found.high_ms
     assert found.ratio_low <= found.ratio <= found.ratio_high
+    assert found.doubt == pytest.approx(found.ratio_high / found.ratio - 1)
 
 
 def test_the_interval_is_as_wide_as_the_spread() -> None:
@@ -73,17 +78,59 @@ def test_the_interval_is_as_wide_as_the_spread() -> None:
     assert narrow.high_ms - narrow.low_ms < 0.001 < wide.high_ms - wide.low_ms
 
 
+def covered(sd: float, interval_of_the_samples: bool) -> float:
+    """Return how often the ratio's interval contains the truth; processes differ by `sd`, measurements by 0.2 %."""
+    hits = []
+    for seed in range(300):
+        truth = 2.0 * np.exp(np.random.default_rng(seed + 5000).normal(0, 0.002))
+        found = timed(scattered(2.0, sd, seed), quiet(1.0, seed + 1000))
+        low, high = found.ratio_low, found.ratio_high
+        if interval_of_the_samples:
+            values = np.ravel([p for loads in found.processes for load in loads for p in load.model_ms])
+            half = 1.96 * values.std() / np.sqrt(len(values))
+            low, high = values.mean() - half, values.mean() + half
+        hits.append(low <= truth <= high)
+    return float(np.mean(hits))
+
+
+@pytest.mark.parametrize("sd", [0.0005, 0.003, 0.03])
+def test_the_interval_contains_the_truth_19_times_in_20(sd: float) -> None:
+    """Whatever the processes have of their own is in it: within what 300 draws of a 95 % chance can give."""
+    assert 0.91 <= covered(sd, interval_of_the_samples=False) <= 0.985
+
+
+def test_an_interval_over_all_samples_would_be_far_too_narrow() -> None:
+    """The control: samples of one process share its layout, so counting each as a witness promises too much."""
+    assert covered(0.03, interval_of_the_samples=True) < 0.5
+
+
 def test_a_drift_of_the_machine_leaves_the_ratio() -> None:
-    """A clock that slows down meets both networks of a pair alike."""
-    drift = np.linspace(1, 2, COUNT)
-    assert timed(quiet(3.0, 0) * drift, quiet(1.0, 1) * drift).ratio == pytest.approx(3.0, rel=0.01)
+    """A clock that slows down meets both networks of a pair alike; the time itself it moves."""
+    drift = np.linspace(1, 2, PROCESSES * LOADS * COUNT).reshape(SHAPE)
+    found = timed(quiet(3.0, 0) * drift, quiet(1.0, 1) * drift)
+    assert found.ratio == pytest.approx(3.0, rel=0.01)
+    assert found.ms > 3.3
 
 
-@given(st.lists(st.tuples(*[st.floats(0.001, 1000)] * 2), min_size=1, max_size=30))
-def test_raw_samples_come_back_and_so_does_all_that_derives(pairs: list[tuple[float, float]]) -> None:
+def test_a_load_counts_by_its_own_low_end() -> None:
+    """A load that lies badly in memory is averaged with the others; the lowest of all samples would never see it."""
+    model = quiet(1.0, 0)
+    model[:, ::2] *= 1.02
+    found = timed(model, quiet(1.0, 1))
+    assert found.ratio == pytest.approx(1.01, abs=0.001)
+    assert np.quantile(model, LOW) < 1.001
+
+
+loads = st.lists(st.tuples(*[st.floats(0.001, 1000)] * 4), min_size=1, max_size=8)
+
+
+@given(st.lists(st.lists(loads, min_size=1, max_size=3), min_size=2, max_size=4))
+def test_raw_samples_come_back_and_so_does_all_that_derives(raw: list[list[list[tuple[float, ...]]]]) -> None:
     """Through JSON, to the last digit."""
-    found = timed(*np.array(pairs).T)
-    raw = json.loads(json.dumps(found.to_dict()))
-    again = Latency.from_dict(raw)
+    processes = [[list(zip(*load, strict=True)) for load in loads] for loads in raw]
+    found = Latency.of(processes, 1, {"cpu": "x"}, {"load": 2.5})
+    kept = json.loads(json.dumps(found.to_dict()))
+    assert kept == found.to_dict()
+    again = Latency.from_dict(kept)
     assert again == found and again.to_dict() == found.to_dict()
-    assert raw["ratio"] == round(found.ratio, 6)
+    assert kept["ratio"] == round(found.ratio, 6)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import Timeout
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.measure.process import measure, predict
+from harness.measure import clock, lock, process
+from harness.measure.process import end_to_end, measure, predict
 from harness.models.build import build, export_ready
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
@@ -79,15 +84,90 @@ def test_a_run_that_takes_too_long_is_ended(reference: Path) -> None:
 def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) -> None:
     """The reference beside itself is near 1; more of everything is slower than it, and less of it faster.
 
-    Takes some 6 s: three measurements with their warm-up.
+    Takes some 5 s: three measurements, each with its processes and their warm-up.
     """
     paths = {"same": reference}
     for name, model in (("bigger", network(64, repeat=4)), ("smaller", network(4))):
         paths[name] = export(model, 16, tmp_path / f"{name}.onnx")
     found = {name: measure(path, reference, seconds=0.6) for name, path in paths.items()}
     assert found["smaller"].ratio < found["same"].ratio < found["bigger"].ratio
-    assert found["same"].ratio == pytest.approx(1.0, abs=0.2)
+    assert found["same"].ratio == pytest.approx(1.0, abs=0.05)
     assert found["bigger"].ratio_low > 1.5
     for latency in found.values():
-        assert len(latency.samples_ms) == len(latency.reference_ms) == len(latency.wall_ms) >= 10
-        assert min(latency.samples_ms) > 0 and latency.machine["cpu"]
+        loads = [load for process in latency.processes for load in process]
+        assert len(latency.processes) >= clock.PROCESSES and len(loads) >= len(latency.processes)
+        for load in loads:
+            batches = (load.model_ms, load.model_wall_ms, load.reference_ms, load.reference_wall_ms)
+            assert len({len(ms) for ms in batches}) == 1 and len(load.model_ms) >= clock.TURNS
+            assert min(map(min, batches)) > 0
+        assert sum(len(load.model_ms) for load in loads) >= 10
+        assert latency.wall_ms >= latency.ms > 0 and latency.machine["cpu"]
+        assert latency.seen["wall_s"] >= 0.9 * latency.seen["cpu_s"] > 0
+        assert {"steal_s", "interruptions", "load", "waited_s"} <= set(latency.seen)
+
+
+def test_a_machine_that_is_too_noisy_is_refused(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no doubt at all is allowed, the best measurement is refused: what was seen, what is allowed, what to do."""
+    monkeypatch.setattr(process, "NOISY", 0.0)
+    with pytest.raises(HarnessError, match=r"(?s)too noisy.* from .* to .*allowed: 0%.*load .*stolen.*\n.*stop other"):
+        measure(reference, reference, seconds=0.2)
+
+
+def test_what_a_model_takes_from_file_to_label_is_more_than_its_own_time(tmp_path: Path) -> None:
+    """Decoding and resizing come on top, and more pixels cost more."""
+    path = export(network(4), 16, tmp_path / "small.onnx")
+    larger = export(network(4, side_px=64), 64, tmp_path / "larger.onnx")
+    alone = measure(path, path, seconds=0.2).ms
+    assert alone < end_to_end(path, seconds=0.1) < end_to_end(larger, seconds=0.1)
+
+
+WARM_UP = [1.0, 0.5, 0.25, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+"""Seconds of one run after the other of a network that warms up."""
+
+
+def test_warm_up_ends_when_runs_get_no_faster() -> None:
+    """Not before: the runs that it has seen reach the floor, and it says so."""
+    now, left = [0], [int(1e9 * s) for s in WARM_UP]
+
+    def run(_: np.ndarray) -> None:
+        now[0] += left.pop(0)
+
+    best_s = clock._warm_up(run, np.zeros(1), lambda: now[0], least_s=0.0)
+    assert best_s == 0.1 and len(left) == len(WARM_UP) - 7
+
+
+HOLD = """
+import sys, time
+from harness.measure.lock import alone
+with alone() as waited_s:
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def holder() -> subprocess.Popen[str]:
+    """Start a process that holds the host's lock until its input ends."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", HOLD], text=True, **pipes)
+
+
+def test_two_measurements_keep_apart(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A second process waits until the first lets go, and says so; a holder that is killed lets go too."""
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.2)
+    first = holder()
+    assert first.stdout.readline() == "held\n"
+    second = holder()
+    try:
+        with pytest.raises(Timeout):
+            lock.host_lock().acquire(timeout=0.2)
+        first.communicate("\n")
+        assert second.stdout.readline() == "held\n"
+        threading.Timer(1.0, second.kill).start()
+        with lock.alone() as waited_s:
+            assert waited_s > 0.2
+        assert "waiting for another measurement" in caplog.text
+    finally:
+        first.kill()
+        second.kill()
+        first.wait()
+        second.wait()
