@@ -11,20 +11,29 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from harness.errors import HarnessError, pick
+from harness.runtime.engines import RUNTIMES
+
+AUTO = "auto"
+"""The runtime that stands for the fastest engine that computes the same."""
 
 
 @dataclass
 class Competition:
     """What is being judged, and how.
 
-    formula: a name in `FORMULAS`. f1_target: of boostcamp2021b. macs_base, f1_base: of boostcamp2021a.
-    f1_floor: of f1_squared_fps. reference: the network timed beside every entry (its spec and `resolution_px`).
-    threads: of the timed run. agreement: share of submitted labels that the judge must find again, 0..1.
+    formula: a name in `FORMULAS`. f1_target: of boostcamp2021b, and time_base, in times of the reference network's.
+    macs_base, f1_base: of boostcamp2021a. f1_floor: of f1_squared_fps. reference: the network timed beside every entry
+    (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is timed, a name in `RUNTIMES`,
+    or "auto" for the fastest that computes the same. agreement: share of submitted labels to be found again, 0..1.
+
+    Raises:
+        HarnessError: there is no such runtime, or time_base isn't above 0.
     """
 
     name: str = "digits"
     formula: str = "boostcamp2021b"
     f1_target: float = 0.70
+    time_base: float = 1.0
     macs_base: float = 13_863_553
     f1_base: float = 0.8342
     f1_floor: float = 0.5
@@ -32,6 +41,12 @@ class Competition:
     threads: int = 1
     runtime: str = "onnx"
     agreement: float = 0.995
+
+    def __post_init__(self) -> None:
+        pick(RUNTIMES | {AUTO: ""}, self.runtime, "competition.runtime")
+        if not self.time_base > 0:
+            raise HarnessError(f"competition.time_base={self.time_base}: allowed: above 0", "set it to 1, or how many "
+                               "times the reference network's time the formula's base is")  # fmt: skip
 
     def digest(self) -> str:
         """Hash the canonical JSON (16 hex digits); scores with equal digests can be compared."""
@@ -65,7 +80,7 @@ class Formula:
 
 def boostcamp2021b(figures: Figures, competition: Competition) -> float:
     """Half the time ratio and a smooth step at the F1 target."""
-    return 0.5 * figures.ratio + 1 / (1 + math.exp(-20 * (competition.f1_target - figures.f1)))
+    return 0.5 * figures.ratio / competition.time_base + 1 / (1 + math.exp(-20 * (competition.f1_target - figures.f1)))
 
 
 def boostcamp2021a(figures: Figures, competition: Competition) -> float:

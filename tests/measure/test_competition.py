@@ -75,6 +75,20 @@ def test_the_first_cohorts_public_scores_come_out_roughly(f1: float, macs: float
     assert points(competition, Figures(f1, 1.0, 1.0, macs)) == pytest.approx(score, abs=0.01)
 
 
+@given(figures, st.floats(0.1, 100))
+def test_the_time_base_is_in_times_of_the_reference(entry: Figures, base: float) -> None:
+    """An entry as much slower as the base is larger has the points that it has with a base of one."""
+    slower = replace(entry, ratio=entry.ratio * base)
+    assert points(Competition(time_base=base), slower) == pytest.approx(points(Competition(), entry))
+
+
+@pytest.mark.parametrize("base", [0.0, -1.0, float("nan")])
+def test_a_time_base_that_is_no_time_is_refused(base: float) -> None:
+    """The value is named, and what it means."""
+    with pytest.raises(HarnessError, match="competition.time_base=.*above 0"):
+        Competition(time_base=base)
+
+
 @given(alone, figures, st.floats(0, 1))
 def test_a_better_f1_never_scores_worse(formula: str, entry: Figures, f1: float) -> None:
     """Whatever the formula, raising F1 alone keeps or betters the points."""

@@ -41,7 +41,9 @@ def test_a_verdict_holds_what_was_measured(
     assert verdict.agreement == 1.0
     assert 0 < verdict.latency_low_ms <= verdict.latency_ms <= verdict.latency_high_ms
     assert verdict.ratio_low <= verdict.ratio <= verdict.ratio_high
-    assert len(verdict.samples["samples_ms"]) == len(verdict.samples["reference_ms"]) >= 10
+    loads = [load for loads in verdict.samples["processes"] for load in loads]
+    assert sum(len(load["model_ms"]) for load in loads) == sum(len(load["reference_ms"]) for load in loads) >= 10
+    assert verdict.samples["runtime"] == "onnx"
     assert verdict.macs == 9
     figures = Figures(verdict.f1, verdict.ratio, verdict.latency_ms, verdict.macs)
     assert verdict.points == points(competition, figures)

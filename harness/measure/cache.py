@@ -1,0 +1,83 @@
+"""Latencies that this machine has measured already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+
+from harness.measure import fastest
+from harness.measure.competition import Competition
+from harness.measure.latency import Latency
+from harness.measure.machine import cpu_name
+
+ENGINES = ("onnxruntime", "openvino", "torch")
+WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+VALUES = ("raw_data", "float_data", "int32_data", "double_data")
+
+
+def timed(
+    cache: Path, model: Path, reference: Path, competition: Competition, seconds: float
+) -> tuple[str, Latency, str | None]:
+    """Return a network's engine and latency, as `fastest.timed`, and the file they were measured of, if not this one.
+
+    A network of the same graph that was measured here in the same way has the same latency, whatever its weights.
+    For trials alone: a judge measures each entry. cache: folder of the JSON files; a damaged one is measured again.
+
+    Raises:
+        HarnessError: as `fastest.timed`.
+    """
+    path = cache / f"latency-{key(model, reference, competition, seconds)}.json"
+    if kept := read(path):
+        return kept
+    runtime, latency = fastest.timed(model, reference, competition, seconds)
+    cache.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps({"model": str(model), "runtime": runtime, "latency": latency.to_dict()}) + "\n")
+    part.replace(path)
+    return runtime, latency, None
+
+
+def read(path: Path) -> tuple[str, Latency, str] | None:
+    """Return engine, latency and the file that was measured; None where there is no such record, or no whole one."""
+    try:
+        kept = json.loads(path.read_text())
+        return str(kept["runtime"]), Latency.from_dict(kept["latency"]), str(kept["model"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what damage can do to a file of JSON
+        return None
+
+
+def key(model: Path, reference: Path, competition: Competition, seconds: float) -> str:
+    """Hash all that a latency hangs on: both graphs, how it is measured, processor and engines."""
+    installed = {name: d.version for name in ENGINES if (d := _distribution(name))}
+    how = [competition.threads, competition.runtime, seconds]
+    facts = [graph(model), graph(reference), *how, cpu_name(), installed]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def graph(model: Path) -> str:
+    """Hash an ONNX file without the values of its weights (sha256, 64 hex digits).
+
+    Weights are initialisers of floating-point numbers with at least one axis: whole numbers and scalars are shapes,
+    axes and limits, which belong to the operations.
+    """
+    described = onnx.load(model)
+    described.ClearField("doc_string")
+    for node in described.graph.node:
+        node.ClearField("doc_string")
+    for tensor in described.graph.initializer:
+        if tensor.data_type in WEIGHTS and tensor.dims:
+            for field in VALUES:
+                tensor.ClearField(field)
+    return hashlib.sha256(described.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _distribution(name: str) -> metadata.Distribution | None:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,132 @@
+"""Which engine a model is timed with: the one that the competition names, or the fastest that computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.measure import process
+from harness.measure.competition import AUTO, Competition
+from harness.measure.latency import Latency
+from harness.runtime.engines import RUNTIMES
+from harness.runtime.onnx import input_shape
+
+TRIED = ("onnx", "openvino")
+"""The engines that `auto` tries. torch's own are for asking by name: at one image they took 3 to 7 times as long as
+ONNX Runtime on every network measured (docs/measuring.md), and it takes 10 to 40 s a model to find that out."""
+SAMPLE = 256
+"""Images that engines are compared on."""
+TOLERANCE = 1e-3
+"""The most that a logit may differ from ONNX Runtime's, as a share of their range over the sample."""
+AGREEMENT = 0.999
+"""The least share of images that must get ONNX Runtime's label."""
+GLANCE_S = 0.5
+"""Seconds of the timing that chooses an engine; the chosen one is then timed in full."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one engine: its latency at a glance, if it ran; why it wasn't chosen, if it wasn't."""
+
+    runtime: str
+    latency: Latency | None
+    refused: str | None
+
+
+def timed(
+    model: Path, reference: Path, competition: Competition, seconds: float, inputs: np.ndarray | None = None
+) -> tuple[str, Latency]:
+    """Time a model with the competition's engine; return the engine's name and the latency.
+
+    Predictions are ONNX Runtime's whatever the engine, so any other engine must reproduce them.
+
+    inputs: float32 (N, 3, R, R), of which the first are the sample that engines are compared on; noise if not given.
+
+    Raises:
+        HarnessError: the engine isn't installed, can't run the model, or computes something else.
+    """
+    runtime = competition.runtime
+    if runtime == AUTO:
+        runtime = tried(model, reference, competition.threads, inputs)[0].runtime
+    elif runtime != "onnx" and (reason := _checker(model, competition.threads, inputs)(runtime)):
+        raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
+    return runtime, process.measure(model, reference, competition.threads, seconds, runtime=runtime)
+
+
+def tried(model: Path, reference: Path, threads: int = 1, inputs: np.ndarray | None = None) -> list[Attempt]:
+    """Time a model with the engines of `TRIED` at a glance; the one to choose comes first, the others say why not.
+
+    Raises:
+        HarnessError: ONNX Runtime can't run the model.
+    """
+
+    def measure(runtime: str) -> Latency:
+        return process.measure(model, reference, threads, GLANCE_S, runtime=runtime)
+
+    untried = [Attempt(name, None, "not tried: torch's engines are slower") for name in RUNTIMES if name not in TRIED]
+    return [*choose(TRIED, measure, _checker(model, threads, inputs)), *untried]
+
+
+def choose(
+    runtimes: Sequence[str], measure: Callable[[str], Latency], check: Callable[[str], str | None]
+) -> list[Attempt]:
+    """Rank engines by time, the fastest that computes the same first.
+
+    runtimes: "onnx", which the others are compared with, among them. check: says what an engine computes otherwise;
+    asked only of those that are faster than the chosen one.
+
+    Raises:
+        HarnessError: "onnx" can't be measured; if another can't, or its check fails so, that one is refused.
+    """
+    latencies, failed, wrong = {}, {}, {}
+    for runtime in runtimes:
+        try:
+            latencies[runtime] = measure(runtime)
+        except HarnessError as e:
+            if runtime == "onnx":
+                raise
+            failed[runtime] = e.what
+    order = sorted(latencies, key=lambda name: latencies[name].ms)
+    for chosen in order:
+        reason = None if chosen == "onnx" else _reason(check, chosen)
+        if reason is None:
+            break
+        wrong[chosen] = reason
+    others = [Attempt(r, latencies[r], wrong.get(r, f"slower than {chosen}")) for r in order if r != chosen]
+    return [Attempt(chosen, latencies[chosen], None), *others, *(Attempt(r, None, e) for r, e in failed.items())]
+
+
+def _reason(check: Callable[[str], str | None], runtime: str) -> str | None:
+    try:
+        return check(runtime)
+    except HarnessError as e:
+        return e.what
+
+
+def _checker(model: Path, threads: int, inputs: np.ndarray | None) -> Callable[[str], str | None]:
+    if inputs is None:
+        inputs = np.random.default_rng(0).standard_normal((SAMPLE, *input_shape(model)), dtype=np.float32)
+    sample = inputs[:SAMPLE]
+
+    def check(runtime: str) -> str | None:
+        expected, found = (process.predict(model, sample, threads, runtime=name) for name in ("onnx", runtime))
+        return difference(expected, found)
+
+    return check
+
+
+def difference(expected: np.ndarray, found: np.ndarray) -> str | None:
+    """Say how logits (N, classes) differ from those expected; None where they count as the same."""
+    if found.shape != expected.shape:
+        return f"logits of shape {found.shape}, ONNX Runtime's have {expected.shape}"
+    apart, spread = float(np.abs(found - expected).max()), float(np.ptp(expected))
+    same = float(np.mean(found.argmax(1) == expected.argmax(1)))
+    if not apart <= TOLERANCE * spread:
+        return f"logits are up to {apart:.2g} from ONNX Runtime's, whose range is {spread:.2g}"
+    if same < AGREEMENT:
+        return f"{same:.2%} of the images get ONNX Runtime's label"
+    return None
