@@ -64,6 +64,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     from harness.track.mirror import check, mirrored
     from harness.train import final
     from harness.train.device import device_of
+    from harness.train.precision import fixed
 
     check(settings.track)
     threads = settings.threads or cores()
@@ -78,7 +79,8 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     folder = Path(settings.runs) / "final" / name
     plan = final.Plan(
         candidate.to_dict(), candidate.model, candidate.resolution_px, recipe, augment, load_data(data_name, options),
-        asdict(options), settings.competition, settings.seed, device_of(settings.device), threads, settings.hold_out,
+        asdict(options), settings.competition, settings.seed, device_of(settings.device),
+        fixed(settings.layout, settings.dtype), threads, settings.hold_out,
         folder, Path(settings.runs) / "reference",
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")

@@ -20,11 +20,13 @@ def main(arguments: list[str]) -> None:
     settings: config.Tune = config.load("tune", arguments)
     from harness.search import launch
     from harness.search.front import summarise
+    from harness.train.precision import fixed
 
     name, options = config.data_options(settings.data)
     job = launch.Job(
         name, options, settings.space, settings.proxy, settings.competition, settings.gate, settings.study,
-        settings.storage.url, settings.latency_s, settings.device, settings.track, Path(settings.runs),
+        settings.storage.url, settings.latency_s, settings.device, fixed(settings.layout, settings.dtype),
+        settings.track, Path(settings.runs),
         threads=max(1, cores() // max(1, settings.workers)),
     )  # fmt: skip
     summarise(launch.run(job, settings.workers).optuna, job.folder)

@@ -55,6 +55,8 @@ class Tune:
     workers: int = 1
     latency_s: float = 1.5
     device: str = "auto"
+    layout: str = "auto"
+    dtype: str = "auto"
     track: str = "offline"
     runs: str = "runs"
 
@@ -78,6 +80,8 @@ class Train:
     seed: int = 0
     storage: Storage = field(default_factory=Storage)
     device: str = "auto"
+    layout: str = "auto"
+    dtype: str = "auto"
     track: str = "offline"
     runs: str = "runs"
 

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from harness.errors import HarnessError
-
 MAX_MEGAPIXELS = 100
 
 
@@ -102,17 +100,3 @@ def rare(labels: np.ndarray, least: int) -> np.ndarray:
     """Mark the members of classes with fewer than `least` members."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return counts[inverse] < least
-
-
-def refuse_too_big(count: int, side_px: int, max_gb: float) -> None:
-    """Refuse more pixels than fit, before the first is decoded.
-
-    Raises:
-        HarnessError: count squares of side_px take more than max_gb (10^9 bytes).
-    """
-    need = count * side_px**2 * 3 / 1e9
-    if need > max_gb:
-        raise HarnessError(
-            f"data.side_px={side_px}: {count:,} images take {need:.1f} GB, data.max_gb allows {max_gb:g}",
-            f"lower data.side_px to {math.isqrt(int(max_gb * 1e9 / 3 / count))} or less, or raise data.max_gb",
-        )

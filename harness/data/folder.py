@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from harness.data.crops import decode, refuse_too_big, square
+from harness.data.bound import refuse_too_big
+from harness.data.crops import decode, square
 from harness.data.files import SUFFIXES, Files, attempts, opened
 from harness.data.lists import follow
 from harness.data.report import refuse_damaged, refuse_few, summary

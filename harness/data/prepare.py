@@ -51,7 +51,10 @@ def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
 
 def prepare(pixels: np.ndarray, how: Preprocessing) -> np.ndarray:
     """Turn uint8 (N, S, S, 3) into the network's float32 (N, 3, R, R)."""
-    scaled = resize(pixels, how.resolution_px).astype(np.float32)
-    scaled *= np.float32(1) / (np.float32(255) * np.asarray(how.std, dtype=np.float32))
-    scaled -= np.asarray(how.mean, dtype=np.float32) / np.asarray(how.std, dtype=np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+    scale = np.float32(1) / (np.float32(255) * np.asarray(how.std, dtype=np.float32))
+    shift = np.asarray(how.mean, dtype=np.float32) / np.asarray(how.std, dtype=np.float32)
+    out = np.empty((len(pixels), 3, how.resolution_px, how.resolution_px), dtype=np.float32)
+    for i in range(0, len(pixels), 256):  # the result is large enough: no second copy of the whole
+        part = resize(pixels[i : i + 256], how.resolution_px).astype(np.float32) * scale - shift
+        out[i : i + 256] = part.transpose(0, 3, 1, 2)
+    return out

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.annotations import Thing, read_coco, read_map, read_things, tally
+from harness.data.bound import refuse_too_big
 from harness.data.crops import (
     cut_out,
     decode,
     overlapping,
     rare,
-    refuse_too_big,
     square,
     too_long,
     too_small,

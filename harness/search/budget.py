@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from harness.database import create_tables
+from harness.database import create_tables, reading
 
 METADATA = sa.MetaData()
 SLOTS = sa.Table(
@@ -45,15 +45,18 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
     """Give the study `trials` slots in all; more are added, none are taken away."""
     create_tables(engine, METADATA)
     mine = SLOTS.c.study == study
-    with engine.begin() as connection:
-        have = set(connection.scalars(sa.select(SLOTS.c.number).where(mine)))
-    for number in sorted(set(range(trials)) - have):
-        row = {"study": study, "number": number, "state": "free", "token": 0, "failures": 0}
+    blank = {"study": study, "state": "free", "token": 0, "failures": 0}
+    while True:
+        with engine.begin() as connection:
+            have = set(connection.scalars(sa.select(SLOTS.c.number).where(mine)))
+        lacking = [blank | {"number": number} for number in sorted(set(range(trials)) - have)]
+        if not lacking:
+            return
         try:
             with engine.begin() as connection:
-                connection.execute(sa.insert(SLOTS).values(row))
+                connection.execute(sa.insert(SLOTS), lacking)
         except IntegrityError:
-            continue  # another worker, joining at the same moment, has just added this one
+            continue  # another worker, joining at the same moment, has just added some of these
 
 
 def claim(engine: sa.Engine, study: str, owner: str, lease_s: float, trials: int) -> Slot | None:
@@ -113,7 +116,7 @@ def counts(engine: sa.Engine, study: str, trials: int) -> dict[str, int]:
     """Count the slots by state."""
     ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
     query = sa.select(SLOTS.c.state, sa.func.count()).where(ours).group_by(SLOTS.c.state)
-    with engine.begin() as connection:
+    with reading(engine).begin() as connection:
         found = {state: number for state, number in connection.execute(query)}
     return {state: found.get(state, 0) for state in ("free", "leased", "done", "given_up")}
 

@@ -19,13 +19,17 @@ class Gate:
 
 @dataclass(frozen=True)
 class Known:
-    """A trial that finished earlier. rungs: its F1 after each epoch at which it was looked at."""
+    """A trial that finished earlier.
+
+    rungs: its F1 after each epoch at which it was looked at. reports: the points it was heading for then.
+    """
 
     number: int
     digest: str
     points: float | None
     f1: float | None = None
     rungs: Mapping[int, float] = field(default_factory=dict)
+    reports: Mapping[int, float] = field(default_factory=dict)
 
 
 def duplicate(digest: str, known: Sequence[Known]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -12,11 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
+from harness.data.augment import Augment, augment
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.errors import HarnessError
@@ -25,12 +28,14 @@ from harness.measure.machine import cores
 from harness.measure.reference import reference_model
 from harness.search import budget, objective, space
 from harness.search.gate import Gate
+from harness.search.memory import give_back
 from harness.search.proxy import Proxy, subset
 from harness.search.study import Definition, Shared, Study, join
 from harness.search.worker import bury, name_of_this_worker, work
 from harness.seed import derive
 from harness.track.mirror import check, mirrored
 from harness.train.device import device_of
+from harness.train.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Job:
     url: str = field(repr=False)
     latency_s: float
     device: str
+    precision: Precision | None
     track: str
     runs: Path
     threads: int
@@ -73,7 +79,7 @@ class Job:
         train, score = subset(dataset, self.proxy, self.study.seed)
         return objective.Task(
             train, score, dataset.classes, self.space, self.proxy, self.competition, self.gate, self.study.objective,
-            self.study.seed, device_of(self.device), self.runs / "reference", self.latency_s,
+            self.study.seed, device_of(self.device), self.precision, self.runs / "reference", self.latency_s,
         )  # fmt: skip
 
 
@@ -97,9 +103,11 @@ def run(job: Job, workers: int) -> Shared:
     shared = join(job.study, job.definition(dataset), job.url, job.study.seed)
     _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
     _announce(job, dataset, workers)
+    del dataset  # each worker has its own
     if not _left(shared):
         print(f"all {job.study.trials} trials are finished: a larger study.trials runs more")
         return shared
+    augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     context = multiprocessing.get_context("spawn")  # fork breaks torch's and W&B's threads
     started = [context.Process(target=worker, args=(job, i), name=f"worker-{i}") for i in range(workers)]
     for process in started:
@@ -139,12 +147,15 @@ def worker(job: Job, number: int) -> None:
     os.dup2(log.fileno(), sys.stdout.fileno())
     os.dup2(log.fileno(), sys.stderr.fileno())
     torch.set_num_threads(job.threads)
-    dataset = load(job.data_name, job.data_options)
-    task = job.task(dataset)
+    give_back()  # what the imports left
+    gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
     seed = derive(job.study.seed, name_of_this_worker(), number, time.time_ns()) % 2**32
-    shared = join(job.study, job.definition(dataset), job.url, seed)
+    dataset = load(job.data_name, job.data_options)
+    shared, task = join(job.study, job.definition(dataset), job.url, seed), job.task(dataset)
+    del dataset  # the proxy's images are a copy, or a part of it
 
     def run_trial(trial: optuna.Trial, known: objective.Known) -> dict[str, Any]:
+        give_back()  # what the last trial left
         config = {"study": job.study.name, "trial": trial.number, "data": job.data_name, "proxy": job.proxy.to_dict()}
         place = job.place(trial.number)
         with mirrored(

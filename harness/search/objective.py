@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
+from harness.measure.cache import timed
 from harness.measure.competition import Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.machine import versions
-from harness.measure.process import measure, predict
+from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.reference import reference_model
 from harness.models.build import build
@@ -25,11 +27,14 @@ from harness.runtime.export import export
 from harness.search import gate
 from harness.search.candidate import Candidate
 from harness.search.forecast import forecast
+from harness.search.memory import give_back
 from harness.search.proxy import Proxy, at
 from harness.search.space import fixed, suggest
+from harness.search.study import together
 from harness.seed import derive
 from harness.track.journal import Journal
 from harness.track.mirror import Mirror
+from harness.train.footprint import too_big, training_gb
 from harness.train.loop import Epoch, fit
 from harness.train.loop import predict as predict_in_memory
 from harness.train.precision import Precision, probe
@@ -40,7 +45,7 @@ RUNG_IMAGES = 2_500  # on how many images: enough to tell a bad trial
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study have in common, loaded once a worker."""
+    """What all trials of a study have in common, loaded once a worker. precision: None leaves it to the probe."""
 
     train: Images
     score: Images
@@ -52,8 +57,14 @@ class Task:
     objective: str
     seed: int
     device: torch.device
+    precision: Precision | None
     reference_cache: Path
     latency_s: float
+
+    @cached_property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the training pixels, by channel."""
+        return statistics(self.train.pixels)
 
     def searched(self) -> dict[str, Any]:
         """Return the space with the proxy's fixed parts in it."""
@@ -72,19 +83,20 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    candidate = suggest(task.searched(), trial)
+    with together(trial):
+        candidate = suggest(task.searched(), trial)
+        trial.set_user_attr("candidate", candidate.to_dict())
+        trial.set_user_attr("digest", candidate.digest())
     _save(folder / "candidate.json", candidate.to_dict())
-    trial.set_user_attr("candidate", candidate.to_dict())
     mirror.describe({"candidate": candidate.to_dict()})
-    trial.set_user_attr("digest", candidate.digest())
     _refuse(gate.duplicate(candidate.digest(), known()))
 
     model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
     cost = {"macs": macs_of_onnx(artefact), "parameters": parameters_of_onnx(artefact)}
     reference = reference_model(task.competition.reference, task.reference_cache)
-    latency = measure(artefact, reference, task.competition.threads, task.latency_s)
-    _save(folder / "latency.json", latency.to_dict())
+    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
+    _save(folder / "latency.json", {"runtime": runtime, "cached_from": cached_from} | latency.to_dict())
     cost |= {"latency_ms": latency.ms, "ratio": latency.ratio}
     trial.set_user_attr("cost", cost)
     mirror.summary(cost)
@@ -92,9 +104,11 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     blank = Figures(f1=0.0, ratio=latency.ratio, latency_ms=latency.ms, macs=cost["macs"])
     if task.objective == "points":
         _refuse(gate.hopeless(task.competition, blank, known()))
+    _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))
 
     done = _train(trial, task, candidate, model, blank, known, folder, mirror)
     export(done.network, candidate.resolution_px, artefact)
+    give_back()  # training's memory: the images to score are the next large thing
     logits = predict(artefact, prepare(task.score.pixels, done.preprocessing), task.competition.threads)
     f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
     figures = {
@@ -132,10 +146,9 @@ def _train(
 ) -> _Trained:
     """Train on the proxy; at each rung, report the points that the trial is heading for."""
     train_px = max(4, round(candidate.resolution_px * task.proxy.pixels))
-    mean, std = statistics(task.train.pixels)
-    small, whole = (Preprocessing(px, mean, std) for px in (train_px, candidate.resolution_px))
+    small, whole = (Preprocessing(px, *task.statistics) for px in (train_px, candidate.resolution_px))
     images, score = at(task.train, train_px), at(task.score.take(slice_of(task.score)), train_px)
-    precision = probe(model, train_px, candidate.recipe.batch, task.device)
+    precision = task.precision or probe(model, train_px, candidate.recipe.batch, task.device)
     journal, epochs, seen = Journal(folder), candidate.recipe.epochs, {}
     rungs = {round(epochs * share) for share in RUNGS} - {0, epochs}
 

@@ -23,12 +23,15 @@ from harness import database
 from harness.errors import HarnessError, pick
 from harness.measure.competition import Competition, direction
 from harness.search import budget
+from harness.search.gate import Known
+from harness.search.known import knowing
+from harness.search.prune import Median
 
 OBJECTIVES = ("points", "pareto")
-PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
-    "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=6, n_warmup_steps=0),
-    "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3),
-    "none": optuna.pruners.NopPruner,
+PRUNERS: dict[str, Callable[[Callable[[], list[Known]]], optuna.pruners.BasePruner]] = {
+    "median": Median,
+    "halving": lambda _: optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3),
+    "none": lambda _: optuna.pruners.NopPruner(),
 }
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -88,13 +91,14 @@ class Definition:
 
 @dataclass(frozen=True)
 class Shared:
-    """An open study. engine: of our own tables beside Optuna's."""
+    """An open study. engine: Optuna's own; our tables stand beside its. known: lists the finished trials."""
 
     optuna: optuna.Study
     engine: sa.Engine
     settings: Study
     definition: Definition
     url: str = field(repr=False)
+    known: Callable[[], list[Known]] = field(repr=False)
 
 
 def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared:
@@ -109,33 +113,35 @@ def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared
             "storage.url: a SQLite database in memory can't be shared with the workers",
             "name a file: storage.url=sqlite:///runs/harness.db",
         )
-    engine = database.connect(url)
+    database.connect(url).dispose()  # says what is wrong with it, if anything is
     competition = Competition(**definition.competition)
     if settings.objective == "points":
         directions = ["minimize" if direction(competition) == "lower" else "maximize"]
     else:
         directions = ["maximize", "minimize"]
     with _opening(url):
+        storage = _storage(url)
         study = optuna.create_study(
             study_name=settings.name,
-            storage=_storage(url),
+            storage=storage,
             directions=directions,
             sampler=SAMPLERS[settings.sampler](seed),
-            pruner=PRUNERS[settings.pruner](),
             load_if_exists=True,
         )
         stored = study.user_attrs.get("definition")
         if stored is None:
             study.set_user_attr("definition", definition.__dict__)
             stored = study.user_attrs["definition"]
-        budget.open_slots(engine, settings.name, settings.trials)
+        budget.open_slots(storage.engine, settings.name, settings.trials)
     differ = Definition(**stored).differences(definition)
     if differ:
         raise HarnessError(
             f"study.name={settings.name}: this study has another {' and another '.join(differ)}",
             "take another study.name, or start this one with the settings it was created with",
         )
-    return Shared(study, engine, settings, definition, url)
+    known = knowing(study, storage.engine)
+    study.pruner = PRUNERS[settings.pruner](known)
+    return Shared(study, storage.engine, settings, definition, url, known)
 
 
 def load(name: str, url: str) -> Shared:
@@ -144,7 +150,7 @@ def load(name: str, url: str) -> Shared:
     Raises:
         HarnessError: there is none of this name; the message lists those there are.
     """
-    engine = database.connect(url)
+    database.connect(url).dispose()  # says what is wrong with it, if anything is
     with _opening(url):
         storage = _storage(url)
     try:
@@ -159,7 +165,32 @@ def load(name: str, url: str) -> Shared:
         raise HarnessError(f"study={name}: not made by `python tune.py`", "give a study that was")
     definition = Definition(**study.user_attrs["definition"])
     settings = Study(name=name, objective=definition.objective)
-    return Shared(study, engine, settings, definition, url)
+    return Shared(study, storage.engine, settings, definition, url, knowing(study, storage.engine))
+
+
+@contextlib.contextmanager
+def together(trial: optuna.Trial) -> Iterator[None]:
+    """Write what a trial suggests, notes and reports inside in one transaction, where Optuna makes one of each.
+
+    An error of the database undoes all of it; any other leaves what was written until then. Don't nest it.
+    Source: https://docs.sqlalchemy.org/en/20/orm/session_transaction.html (joining a session into an external
+        transaction)
+    """
+    storage = getattr(trial.storage, "_backend", None)
+    if not isinstance(storage, optuna.storages.RDBStorage):  # a study in memory
+        yield
+        return
+    _ = trial.relative_params  # the sampler's long work comes first: inside, it would keep other workers waiting
+    with storage.engine.connect() as connection:
+        transaction = connection.begin()
+        storage.scoped_session.remove()
+        storage.scoped_session(bind=connection)  # this thread's sessions, until they are removed
+        try:
+            yield
+        finally:
+            storage.scoped_session.remove()
+            if transaction.is_active:
+                transaction.commit()
 
 
 @contextlib.contextmanager

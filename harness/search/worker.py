@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness.errors import HarnessError
 from harness.search import budget
 from harness.search.gate import Known
-from harness.search.study import Shared
+from harness.search.known import EVERY_SLOT
+from harness.search.study import Shared, together
 
 RunTrial = Callable[[optuna.Trial, Callable[[], list[Known]]], dict[str, Any]]
 """Runs one trial and returns its figures; raises TrialPruned, or anything else for a failure."""
-
-EVERY_SLOT = 2**31 - 1  # also those of a worker that joined with a larger budget
+Run = Callable[[optuna.Trial], dict[str, Any]]
 
 
 def name_of_this_worker() -> str:
@@ -43,7 +43,7 @@ def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path
     while True:
         slot = budget.claim(engine, settings.name, owner, settings.lease_s, settings.trials)
         if slot is not None:
-            finished += _use(shared, slot, owner, run_trial, error_folder)
+            finished += _use(shared, slot, owner, lambda trial: run_trial(trial, shared.known), error_folder)
             continue
         left = budget.counts(engine, settings.name, settings.trials)
         if not left["free"] and not left["leased"]:
@@ -53,9 +53,7 @@ def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path
     return finished
 
 
-def _use(
-    shared: Shared, slot: budget.Slot, owner: str, run_trial: RunTrial, error_folder: Callable[[int], Path]
-) -> int:
+def _use(shared: Shared, slot: budget.Slot, owner: str, run: Run, error_folder: Callable[[int], Path]) -> int:
     """Run a trial in a slot; return 1 if it counts."""
     study, engine, trial = shared.optuna, shared.engine, None
     try:
@@ -68,7 +66,7 @@ def _use(
         budget.attach(engine, slot, trial.number)
         trial.set_user_attr("worker", owner)
         with _beating(shared, slot):
-            return _one(shared, slot, trial, run_trial, error_folder)
+            return _one(shared, slot, trial, run, error_folder)
     except KeyboardInterrupt:
         if trial is not None and _was_told(study, trial.number):
             budget.settle(engine, slot)
@@ -79,13 +77,11 @@ def _use(
         raise
 
 
-def _one(
-    shared: Shared, slot: budget.Slot, trial: optuna.Trial, run_trial: RunTrial, error_folder: Callable[[int], Path]
-) -> int:
+def _one(shared: Shared, slot: budget.Slot, trial: optuna.Trial, run: Run, error_folder: Callable[[int], Path]) -> int:
     """Run one trial and tell how it ended; return 1 if it counts."""
     study, failure, attribute = shared.optuna, None, {}
     try:
-        figures = run_trial(trial, lambda: known(study))
+        figures = run(trial)
         both = (figures["f1"], figures["ratio"])
         attribute = {"figures": figures}
         result = {"values": figures["points"] if shared.settings.objective == "points" else both}
@@ -99,7 +95,8 @@ def _one(
     if failure is not None:
         _failed(shared, slot, trial, failure, error_folder(trial.number))
         return 0
-    with contextlib.suppress(UpdateFinishedTrialError):  # stopped right here for so long that its slot was taken
+    # stopped right here for so long that its slot was taken: nothing of it is written
+    with contextlib.suppress(UpdateFinishedTrialError), together(trial):
         for name, value in attribute.items():
             trial.set_user_attr(name, value)
         study.tell(trial, skip_if_finished=True, **result)
@@ -146,18 +143,6 @@ def reason_of(e: BaseException) -> str:
     if isinstance(e, MemoryError) or "not enough memory" in text or "out of memory" in text:
         return f"out of memory: {text}"
     return e.what if isinstance(e, HarnessError) else f"{type(e).__name__}: {text}"
-
-
-def known(study: optuna.Study) -> list[Known]:
-    """List the finished trials for the gate."""
-    single = len(study.directions) == 1
-    found = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        figures = trial.user_attrs.get("figures", {})
-        rungs = {int(epoch): f1 for epoch, f1 in figures.get("rungs", {}).items()}  # JSON makes keys text
-        value = trial.value if single else None
-        found.append(Known(trial.number, trial.user_attrs.get("digest", ""), value, figures.get("f1"), rungs))
-    return found
 
 
 @contextlib.contextmanager

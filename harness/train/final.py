@@ -18,8 +18,9 @@ from harness.data.split import Dataset, Images, merge
 from harness.errors import HarnessError
 from harness.measure.competition import Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.fastest import timed
 from harness.measure.machine import versions
-from harness.measure.process import measure, predict
+from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.reference import reference_model
 from harness.models.build import build
@@ -29,6 +30,7 @@ from harness.seed import derive
 from harness.track.journal import Journal
 from harness.track.mirror import Mirror
 from harness.train import checkpoint
+from harness.train.footprint import too_big, training_gb
 from harness.train.loop import Diverged, Epoch, fit
 from harness.train.precision import Precision, probe
 from harness.train.recipe import Recipe
@@ -40,6 +42,7 @@ class Plan:
     """What is trained, on what, and where it goes. candidate: its plain values, kept with the run.
 
     hold_out: keep the validation part out and score it; else everything but the test part is learnt from.
+    precision: None leaves it to the probe.
     """
 
     candidate: dict[str, Any]
@@ -52,6 +55,7 @@ class Plan:
     competition: Competition
     seed: int
     device: torch.device
+    precision: Precision | None
     threads: int
     hold_out: bool
     folder: Path
@@ -62,6 +66,7 @@ class Plan:
         return {
             "candidate": self.candidate, "fingerprint": self.dataset.fingerprint(), "seed": self.seed,
             "threads": self.threads, "hold_out": self.hold_out, "device": self.device.type,
+            "precision": self.precision and self.precision.to_dict(),
         }  # fmt: skip
 
 
@@ -113,7 +118,9 @@ def _begin(plan: Plan) -> dict[str, Any]:
         return begun
     # found once and kept: a resumed run must compute in the same way
     model = build(plan.model, len(plan.dataset.classes), plan.resolution_px)
-    found = probe(model, plan.resolution_px, plan.recipe.batch, plan.device)
+    if reason := too_big(training_gb(model, plan.resolution_px, plan.recipe.batch)):
+        raise HarnessError(f"run {plan.folder}: {reason}", "set a smaller recipe.batch or resolution_px")
+    found = plan.precision or probe(model, plan.resolution_px, plan.recipe.batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
     (plan.folder / "candidate.json").write_text(json.dumps(plan.candidate, indent=2) + "\n")
     checkpoint.write_atomically(path, lambda file: file.write(json.dumps(begun, indent=2).encode()))
@@ -158,8 +165,8 @@ def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
     """Measure the artefact; F1 only of images that it hasn't learnt from, so never of the test part."""
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
-    latency = measure(artefact, reference, plan.competition.threads, 3.0)
-    (plan.folder / "latency.json").write_text(json.dumps(latency.to_dict(), indent=2) + "\n")
+    runtime, latency = timed(artefact, reference, plan.competition, 3.0)
+    (plan.folder / "latency.json").write_text(json.dumps({"runtime": runtime} | latency.to_dict(), indent=2) + "\n")
     macs = macs_of_onnx(artefact)
     metrics = {
         "latency_ms": latency.ms, "latency_low_ms": latency.low_ms, "latency_high_ms": latency.high_ms,

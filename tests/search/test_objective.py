@@ -16,6 +16,7 @@ from harness.data.digits import DigitsOptions, load
 from harness.data.prepare import Preprocessing, prepare
 from harness.data.split import Dataset, Images
 from harness.measure.competition import Competition, Figures, points
+from harness.measure.latency import Latency
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.models.build import build
@@ -27,6 +28,7 @@ from harness.search.proxy import Proxy, subset
 from harness.search.worker import reason_of
 from harness.track.journal import Journal
 from harness.track.mirror import mirrored
+from harness.train import footprint
 from harness.train.loop import Diverged
 from harness.train.precision import Precision
 
@@ -57,8 +59,9 @@ def task(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> objectiv
     train, score = subset(dataset, proxy, 0)
     cache = tmp_path_factory.mktemp("reference")
     return objective.Task(
-        train, score, dataset.classes, SPACE, proxy, COMPETITION, Gate(), "points", 0, torch.device("cpu"), cache, 0.1
-    )
+        train, score, dataset.classes, SPACE, proxy, COMPETITION, Gate(), "points", 0, torch.device("cpu"),
+        None, cache, 0.1,
+    )  # fmt: skip
 
 
 @dataclass
@@ -101,7 +104,7 @@ def test_the_folder_holds_what_rebuilds_the_trial(ran: Ran) -> None:
     rows = Journal(ran.folder).rows()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert all(row["loss"] > 0 and row["images_per_s"] > 0 for row in rows)
-    assert len(read(ran, "latency.json")["samples_ms"]) > 2
+    assert Latency.from_dict(read(ran, "latency.json")).ratio == pytest.approx(ran.figures["ratio"])
     result = read(ran, "result.json")
     assert result | ran.figures == result
 
@@ -159,7 +162,11 @@ def test_the_same_trial_gives_the_same_f1(
 ) -> None:
     """All that is random hangs on the study's seed. Layout and number format are found by timing: the recorded ones."""
     monkeypatch.setattr(objective, "probe", lambda *_: Precision(**ran.figures["precision"]))
-    assert run(task, tmp_path, trial=asked())["f1"] == ran.figures["f1"]
+    figures = run(task, tmp_path, trial=asked())
+    assert figures["f1"] == ran.figures["f1"]
+    assert figures["ratio"] == ran.figures["ratio"]  # not measured again, and the record says so
+    assert read(ran, "latency.json")["cached_from"] is None
+    assert json.loads((tmp_path / "latency.json").read_text())["cached_from"] == str(ran.folder / "model.onnx")
 
 
 def test_a_duplicate_is_pruned_before_it_is_built(ran: Ran, task: objective.Task, tmp_path: Path) -> None:
@@ -214,3 +221,20 @@ def test_two_objectives_neither_report_nor_prune(task: objective.Task, tmp_path:
     study.tell(trial, (figures["f1"], figures["ratio"]))
     assert study.trials[0].values == [figures["f1"], figures["ratio"]]
     assert "f1" in Journal(tmp_path).rows()[1]
+
+
+def test_a_fixed_precision_is_used_and_recorded(task: objective.Task, tmp_path: Path) -> None:
+    """The probe isn't asked: the result names the layout and the format of the settings, and no speed."""
+    chosen = Precision("contiguous", "float32")
+    figures = run(replace(task, precision=chosen), tmp_path)
+    assert figures["precision"] == chosen.to_dict() and chosen.images_per_s == 0
+
+
+def test_a_network_that_does_not_fit_into_memory_is_pruned_before_it_trains(
+    task: objective.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a hundred bytes free: the reason has both figures, and nothing was trained."""
+    monkeypatch.setattr(footprint, "free_gb", lambda: 1e-7)
+    with pytest.raises(optuna.TrialPruned, match=r"gate: a training step takes about .* GB, 50% of the free memory"):
+        run(task, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()

@@ -206,6 +206,7 @@ def test_the_password_is_shown_and_stored_nowhere(postgres_url: str) -> None:
         url,
         1.0,
         "cpu",
+        None,
         "disabled",
         Path("runs"),
         1,
