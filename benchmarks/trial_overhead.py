@@ -37,11 +37,11 @@ from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
 from harness.search.gate import Known
-from harness.search.memory import give_back
 from harness.search.study import SAMPLERS, Definition, Shared, Study, join, together
 from harness.search.worker import work
 from harness.track.journal import Journal
 from harness.track.mirror import mirrored
+from harness.train.heap import give_back
 
 SIZES = (10, 100, 1_000)
 CHUNK, ROUNDS = 4, 4  # trials a turn; turns a side and size

@@ -13,7 +13,8 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   report study=NAME                pictures of a study: history and Pareto set
   score submissions/NAME           judge a submission as the organiser would; the verdict goes to the board
   standings [competition=NAME]     the board
-  measure FILE.onnx [...]          time models beside the competition's reference network
+  measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
+                                   (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
 
 --json prints JSON where a table would stand. Settings are Hydra's: `storage.url=...`, `competition=taco2021`.
 """

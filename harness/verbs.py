@@ -108,7 +108,8 @@ def measure(arguments: list[str], as_json: bool) -> None:
     if not files or missing:
         named = ", ".join(missing) or "nothing"
         raise HarnessError(f"measure: {named}: no such file", "give FILE.onnx of a run folder")
-    settings: config.Submit = config.load("submit", [a for a in arguments if "=" in a])
+    named = [f"competition.{a}" if a.startswith(("runtime=", "threads=")) else a for a in arguments if "=" in a]
+    settings: config.Submit = config.load("submit", named)
     competition = settings.competition
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")
     rows = []
@@ -121,14 +122,22 @@ def measure(arguments: list[str], as_json: bool) -> None:
         print(json.dumps(rows, indent=2))
         return
     table = Table(title=f"beside the reference of {competition.name}, {competition.threads} thread(s)")
-    for name in ("file", "runtime", "ms", "95 % interval", "ratio", "95 % interval", "end-to-end ms", "MMACs"):
+    columns = ("file", "runtime", "ms", "95 % interval", "ratio", "95 % interval", "wall ms", "end-to-end ms", "MMACs")
+    for name in columns:
         table.add_column(name, justify="left" if name in ("file", "runtime") else "right")
     for r in rows:
         table.add_row(
             r["file"], r["runtime"], f"{r['ms']:.4f}", f"{r['low_ms']:.4f}..{r['high_ms']:.4f}", f"{r['ratio']:.4f}",
-            f"{r['ratio_low']:.4f}..{r['ratio_high']:.4f}", f"{r['end_to_end_ms']:.4f}", f"{r['macs'] / 1e6:.2f}",
+            f"{r['ratio_low']:.4f}..{r['ratio_high']:.4f}", f"{r['wall_ms']:.4f}", f"{r['end_to_end_ms']:.4f}",
+            f"{r['macs'] / 1e6:.2f}",
         )  # fmt: skip
     _console().print(table)
+    for r in rows:
+        seen = r["seen"]
+        print(
+            f"{r['file']}: {seen['cpu_s']:.2f} s of CPU in {seen['wall_s']:.2f} s, load {seen['load']}, "
+            f"{seen['steal_s']:.2f} s stolen by the host, {seen['interruptions']:.0f} interruptions"
+        )
 
 
 VERBS: dict[str, Callable[[list[str], bool], None]] = {

@@ -28,13 +28,13 @@ from harness.measure.machine import cores
 from harness.measure.reference import reference_model
 from harness.search import budget, objective, space
 from harness.search.gate import Gate
-from harness.search.memory import give_back
 from harness.search.proxy import Proxy, subset
 from harness.search.study import Definition, Shared, Study, join
 from harness.search.worker import bury, name_of_this_worker, work
 from harness.seed import derive
 from harness.track.mirror import check, mirrored
 from harness.train.device import device_of
+from harness.train.heap import give_back
 from harness.train.precision import Precision
 
 

@@ -27,7 +27,6 @@ from harness.runtime.export import export
 from harness.search import gate
 from harness.search.candidate import Candidate
 from harness.search.forecast import forecast
-from harness.search.memory import give_back
 from harness.search.proxy import Proxy, at
 from harness.search.space import fixed, suggest
 from harness.search.study import together
@@ -35,6 +34,7 @@ from harness.seed import derive
 from harness.track.journal import Journal
 from harness.track.mirror import Mirror
 from harness.train.footprint import too_big, training_gb
+from harness.train.heap import give_back
 from harness.train.loop import Epoch, fit
 from harness.train.loop import predict as predict_in_memory
 from harness.train.precision import Precision, probe

@@ -20,6 +20,7 @@ from harness.data.loader import batches, normalised
 from harness.data.prepare import Preprocessing
 from harness.data.split import Images
 from harness.train import checkpoint
+from harness.train.heap import keep
 from harness.train.precision import Precision
 from harness.train.recipe import SCHEDULES, Recipe, optimizer_of
 from harness.train.start import STARTS
@@ -62,6 +63,7 @@ def fit(
     Raises:
         Diverged: the loss became infinite or not a number.
     """
+    keep()
     STARTS[recipe.start](model, images.pixels, preprocessing)
     model = precision.place(model.to(device))
     optimizer = optimizer_of(recipe, model)

@@ -151,8 +151,12 @@ def test_fixed_replaces_and_leaves_the_original() -> None:
 
 
 def test_the_proxys_fixed_parts_fit_every_space() -> None:
-    """`proxy=small_cifar` holds the lecture's RandAugment, batch and optimiser in each space."""
+    """`small_cifar` holds the lecture's RandAugment, batch and optimiser in each space, `fast_cifar` its recipe."""
     for name in SPACES:
+        settings = config.load("tune", [f"space={name}", "data=cifar10", "proxy=fast_cifar"])
+        for candidate, trial in trials(fixed(settings.space, settings.proxy.fix), 5):
+            assert (candidate.recipe.optimizer["name"], candidate.recipe.start) == ("muon", "whitened")
+            assert not any(p.startswith(("augment", "recipe")) for p in trial.params)
         settings = config.load("tune", [f"space={name}", "data=cifar10", "proxy=small_cifar"])
         for candidate, trial in trials(fixed(settings.space, settings.proxy.fix), 5):
             assert (candidate.augment.n, candidate.augment.m, candidate.recipe.batch) == (2, 15, 128)
