@@ -20,7 +20,13 @@ def load(path: Path, threads: int = 1) -> Predict:
     Raises:
         HarnessError: it isn't a model that ONNX Runtime can load.
     """
-    session = _session(path, threads)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    session = _session(path, options)
     name = session.get_inputs()[0].name
 
     def predict(inputs: np.ndarray) -> np.ndarray:
@@ -35,17 +41,13 @@ def input_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         HarnessError: as `load`.
     """
-    shape = _session(path, 1).get_inputs()[0].shape
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    shape = _session(path, options).get_inputs()[0].shape
     return int(shape[1]), int(shape[2]), int(shape[3])
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
