@@ -1,6 +1,6 @@
 """How far repeated measurements of the same networks lie apart: ours and four usual ways, quiet and beside training.
 
-    python benchmarks/latency_repeatability.py [--repeats 10] [--seconds 1.0] [--conditions quiet busy]
+    python benchmarks/latency_repeatability.py [--repeats 10] [--seconds 3.0] [--conditions quiet busy]
 
 Seven networks from 0.04 to 5 ms; two pairs of them differ by one layer in 20 (5 %) and in 50 (2 %), all layers alike.
 Each repeat times each network in fresh processes: ours, then a plain stream of single runs by the wall clock for the
@@ -66,7 +66,7 @@ def main() -> None:
     """Measure, print a table, and the JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--conditions", nargs="+", choices=["quiet", "busy"], default=["quiet", "busy"])
     arguments = parser.parse_args()
     if arguments.repeats < 4:

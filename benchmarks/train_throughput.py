@@ -19,7 +19,7 @@ import time
 import torch  # before the harness, which quiets OpenMP: the peer runs with torch's own settings
 from paired import compared, publish
 
-SECONDS, SKIPPED, ROUNDS, BATCH, SIDE_PX = 5.0, 8, 3, 128, 32
+SECONDS, SKIPPED, ROUNDS, BATCH, SIDE_PX = 4.0, 8, 3, 128, 32
 NETWORKS = {
     "residual": [  # 9 layers, width 32
         {"block": "conv", "channels": 32},
