@@ -10,6 +10,7 @@ from harness.errors import HarnessError, pick
 USAGE = """python -m harness VERB [key=value ...] [--json]
 
   front study=NAME                 the Pareto set of a study, as a table and as candidate files
+  status study=NAME                how it stands: workers, leases, budget, rate, expected end; live in a terminal
   report study=NAME                pictures of a study: history and Pareto set
   score submissions/NAME           judge a submission as the organiser would; the verdict goes to the board
   standings [competition=NAME]     the board

@@ -6,11 +6,15 @@ it, is in no message, no repr and no cause of an error.
 
 from __future__ import annotations
 
+import os
+import random
+import re
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -28,6 +32,56 @@ WAL_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 BUSY_S = 60  # how long a SQLite writer waits for another
 REACH_S = 10  # how long a server may take to answer at first
 READS = "harness_reads"
+
+T = TypeVar("T")
+FIRST_PAUSE_S, LAST_PAUSE_S, LAST_PAUSE_OF_RIVALS_S = 0.05, 5.0, 0.4
+TELL_S = 2  # a shorter wait is no news
+# a server that is gone without a word is noticed by TCP itself (without this, in some hours or never)
+# Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
+SILENCE = {
+    "postgresql": {
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    },
+    # more than a wait for a lock, which is 50 s there; and the server drops a client that is silent for two minutes
+    "mysql": {"read_timeout": 60, "write_timeout": 60, "init_command": "SET SESSION wait_timeout = 120"},
+}
+HOLD_S = 60  # how long PostgreSQL lets a client that has fallen silent hold its locks, and another wait for one
+
+# Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+#   and https://dev.mysql.com/doc/mysql-errors/8.4/en/, https://mariadb.com/kb/en/mariadb-error-code-reference/
+#   and https://www.sqlite.org/rescode.html
+RIVALS = {"40001", "40P01", "55P03", 1020, 1205, 1213}  # two transactions that got in each other's way
+AWAY = ("08", "53", "57P0", "58030")  # what such a PostgreSQL state begins with
+AWAY_MYSQL = {1021, 1040, 1053, 1114, 1203, 1927, 2002, 2003, 2006, 2013}
+AWAY_SQLITE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+AWAY_GRPC = {"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED"}
+# libpq tells no state where a connection isn't made, only the server's words
+TURNED_AWAY = re.compile(
+    r"authentication failed|no password supplied|does not exist|pg_hba\.conf|not permitted to log in"
+)
+
+MOUNTS = Path("/proc/self/mountinfo")
+# SQLite's locks can be relied on in none of them: https://www.sqlite.org/faq.html#q5
+NETWORK = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "lustre", "gpfs", "beegfs", "glusterfs", "ceph"),
+    *("orangefs", "pvfs2", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.sshfs"),
+    *("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+}
+
+
+class Away(HarnessError):
+    """A database was away for longer than somebody's patience."""
 
 
 def address(url: str | sa.URL, where: str = "storage.url") -> sa.URL:
@@ -65,21 +119,27 @@ def shown(url: str | sa.URL, where: str = "storage.url") -> str:
 
 
 def options(url: str | sa.URL, where: str = "storage.url") -> dict[str, Any]:
-    """Return the engine options for a url: a connection is tried before use, and a silent host gives up in time."""
-    if address(url, where).get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_S}}
-    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, "connect_args": {"connect_timeout": REACH_S}}
+    """Return the engine options for a url: a connection is tried before use, and a silent host gives up in time.
+
+    What the url itself sets, as in `?connect_timeout=3`, wins.
+    """
+    target = address(url, where)
+    backend = target.get_backend_name()
+    ours = {"timeout": BUSY_S} if backend == "sqlite" else {"connect_timeout": REACH_S, **SILENCE[backend]}
+    arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query}}
+    return arguments if backend == "sqlite" else {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, **arguments}
 
 
 def connect(url: str, where: str = "storage.url") -> sa.Engine:
     """Open a database and try it; the folder of a SQLite file is created.
 
     Raises:
-        HarnessError: it can't be reached, or is no database.
+        HarnessError: it can't be reached, or is no database, or a SQLite file on a network's file system.
     """
     target = address(url, where)
     try:
         if target.get_backend_name() == "sqlite" and target.database:
+            _check_locks_hold(target, where)
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(target, **options(target, where))
         careful(engine)
@@ -93,13 +153,105 @@ def connect(url: str, where: str = "storage.url") -> sa.Engine:
 def unreachable(url: str | sa.URL, e: Exception, where: str = "storage.url") -> HarnessError:
     """Say that a database can't be used; raise it `from None`, as the error it comes from may hold the password."""
     target = address(url, where)
-    reason = (str(getattr(e, "orig", None) or e).strip().splitlines() or [type(e).__name__])[0]
+    first = [*_causes(e)][-1]
+    told = getattr(first, "details", None)  # gRPC's own words
+    reason = (str(told() if callable(told) else first).strip().splitlines() or [type(first).__name__])[0]
     for secret in (target.password, target.query.get("sslpassword")):
         reason = reason.replace(str(secret), "***") if secret else reason
     lite = target.get_backend_name() == "sqlite"
     server = f"check host, port, user and password, and that it runs; or leave {where} out to use SQLite"
     fix = "check the path, and that it may be written" if lite else server
     return HarnessError(f"{where}={shown(target, where)}: can't be used: {reason}", fix)
+
+
+def _causes(e: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what it comes from: Optuna's is of SQLAlchemy's, and that of the driver's."""
+    seen: list[BaseException] = []
+    link: BaseException | None = e
+    while link is not None and link not in seen:
+        seen.append(link)
+        yield link
+        link = getattr(link, "orig", None) or link.__cause__
+
+
+def _code(e: BaseException) -> str | int | None:
+    """Return a driver's code for an error: PostgreSQL's state, MySQL's number or SQLite's."""
+    if isinstance(e, sqlite3.Error):
+        return getattr(e, "sqlite_errorcode", 0) & 0xFF  # the rest of it is detail
+    if type(e).__module__.startswith("pymysql"):
+        return next(iter(e.args), None)
+    return getattr(e, "sqlstate", None)
+
+
+def _rivals(e: BaseException) -> bool:
+    """Tell whether another transaction was in the way."""
+    return any(_code(link) in RIVALS for link in _causes(e))
+
+
+def passing(e: BaseException) -> bool:
+    """Tell whether an error of the database may pass by itself: it is locked, full, away, or starting again.
+
+    A wrong statement or password, a missing table and a broken constraint don't.
+    """
+    return any(_passes(link) for link in _causes(e))
+
+
+def _passes(e: BaseException) -> bool:
+    # a pool runs dry while the calls that hold its connections wait for the database
+    if isinstance(e, sa.exc.TimeoutError) or getattr(e, "connection_invalidated", False):
+        return True
+    code, driver = _code(e), type(e).__module__.partition(".")[0]
+    if driver == "sqlite3":
+        return code in AWAY_SQLITE
+    if driver == "pymysql":
+        return code in AWAY_MYSQL | RIVALS
+    if driver == "psycopg" and code is None:
+        operational = any(c.__name__ == "OperationalError" for c in type(e).__mro__)
+        return operational and not TURNED_AWAY.search(str(e))
+    if driver == "psycopg":
+        return code in RIVALS or str(code).startswith(AWAY)
+    status = getattr(e, "code", None)  # of a gRPC call
+    return callable(status) and getattr(status(), "name", "") in AWAY_GRPC
+
+
+def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where: str = "storage.url") -> T:
+    """Call `act`, and call it again while the database is away, locked or full; tell of a wait that people notice.
+
+    `act` begins anew each time, with a transaction of its own. Where a connection broke in a commit, the attempt before
+    may have taken effect: `act` must bear that.
+
+    Raises:
+        Away: it is still away `patience_s` seconds after the first failure.
+    """
+    since, told, pause_s = None, False, FIRST_PAUSE_S
+    while True:
+        try:
+            result = act()
+            break
+        except Exception as e:
+            if not passing(e):
+                raise
+            now = time.monotonic()
+            since = now if since is None else since
+            left_s = since + patience_s - now
+            if left_s <= 0:
+                raise _given_up(url, e, where, now - since) from None
+            if not told and now - since > TELL_S:
+                told = True
+                print(f"{unreachable(url, e, where).what}; trying again for up to {patience_s:.0f} s", flush=True)
+            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))
+            pause_s = min(2 * pause_s, LAST_PAUSE_OF_RIVALS_S if _rivals(e) else LAST_PAUSE_S)
+    if told and since is not None:
+        print(f"{where}={shown(url, where)}: works again, after {time.monotonic() - since:.0f} s", flush=True)
+    return result
+
+
+def _given_up(url: str | sa.URL, e: Exception, where: str, waited_s: float) -> Away:
+    lost = unreachable(url, e, where)
+    return Away(
+        f"{lost.what}; tried again for {waited_s:.0f} s",
+        "nothing is lost: once the database runs and has room, the same command goes on where this ended",
+    )
 
 
 @contextmanager
@@ -112,6 +264,35 @@ def reached(engine: sa.Engine, where: str = "storage.url") -> Iterator[None]:
         if not (isinstance(e, (OperationalError, InterfaceError)) or not_a_database):
             raise
         raise unreachable(engine.url, e, where) from None
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Return the type of the file system that an absolute path without links is on, from Linux' list of mounts.
+
+    Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    """
+    longest, kind = -1, ""
+    for line in mounts.split("\n"):
+        before, _, after = line.partition(" - ")
+        if len(before.split()) < 5 or not after.split():
+            continue
+        # a blank, a tab, a line's end and a backslash stand in octal
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
+        if path.is_relative_to(point) and len(point.parts) >= longest:  # a later mount hides an earlier one
+            longest, kind = len(point.parts), after.split()[0]
+    return kind
+
+
+def _check_locks_hold(target: sa.URL, where: str) -> None:
+    if target.database == ":memory:" or not MOUNTS.exists():
+        return
+    kind = file_system(Path(str(target.database)).resolve().parent, os.fsdecode(MOUNTS.read_bytes()))
+    if kind in NETWORK:
+        raise HarnessError(
+            f"{where}={shown(target, where)}: is on a network file system ({kind}), where SQLite's locks don't hold: "
+            "writers would damage each other's work",
+            "put it on a local disk, or start a PostgreSQL with `python -m harness db start` and set its url",
+        )
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
@@ -130,15 +311,31 @@ def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
 
 
 def careful(engine: sa.Engine) -> None:
-    """Make SQLite safe for several writers: transactions that take the write lock at once, WAL where it is sound.
+    """Make an engine safe for several writers.
 
-    A transaction that starts as a reader and becomes a writer fails at once beside another writer, whatever the busy
-    timeout. WAL can corrupt a database of several processes in versions before the fix.
-    Source: https://www.sqlite.org/isolation.html, https://www.sqlite.org/wal.html#walresetbug
+    SQLite: transactions take the write lock at once, and WAL is used where it is sound. A transaction that starts as a
+    reader and becomes a writer fails at once beside another writer, whatever the busy timeout. WAL can corrupt a
+    database of several processes in versions before the fix.
+    PostgreSQL: a worker that vanishes within a transaction doesn't keep its locks for the hours that TCP gives it.
+    Source: https://www.sqlite.org/isolation.html, https://www.sqlite.org/wal.html#walresetbug,
+        https://www.postgresql.org/docs/current/runtime-config-client.html
     """
-    if engine.dialect.name != "sqlite":
-        return
+    if engine.dialect.name == "sqlite":
+        _careful_sqlite(engine)
+    if engine.dialect.name == "postgresql":
+        _careful_postgresql(engine)
+    engine.dispose()  # connections that were opened before don't know of this
 
+
+def _careful_postgresql(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _bounded(connection: Any, _record: Any) -> None:
+        for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"SET {setting} = '{HOLD_S}s'")
+        connection.commit()
+
+
+def _careful_sqlite(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "connect")
     def _plain(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
@@ -148,8 +345,6 @@ def careful(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(READS) else "BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections that were opened before don't know of this
 
 
 def wal_is_sound(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from harness import config
@@ -32,6 +34,24 @@ def front(arguments: list[str], as_json: bool) -> None:
     _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
     print(f"candidates: {folder}/trial-NUMBER.json")
     print(f"next:  python train.py study={shared.settings.name} trial=NUMBER")
+
+
+def status(arguments: list[str], as_json: bool) -> None:
+    """Show how a study stands: once, or live where a person looks at it, until it is over or Ctrl-C."""
+    from harness.search import status as standing
+
+    shared, _ = _study(arguments)
+    now = standing.look(shared)
+    if as_json:
+        print(json.dumps(now.to_dict(), indent=2))
+    elif not sys.stdout.isatty():
+        _console().print(standing.page(now))
+    else:
+        with Live(standing.page(now), auto_refresh=False, vertical_overflow="visible") as live:
+            while not now.over:
+                time.sleep(2)
+                now = standing.look(shared)
+                live.update(standing.page(now), refresh=True)
 
 
 def report(arguments: list[str], as_json: bool) -> None:
@@ -142,6 +162,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
 
 VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "front": front,
+    "status": status,
     "report": report,
     "score": score,
     "standings": standings,

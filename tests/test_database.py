@@ -223,3 +223,78 @@ def test_an_unknown_kind_of_database_lists_the_known() -> None:
     """One error for all that we don't speak."""
     with pytest.raises(HarnessError, match="board.url: unknown 'oracle'; allowed: mariadb, mysql, postgres"):
         database.connect("oracle://host/x", "board.url")
+
+
+MOUNTED = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:21 / /proc rw,relatime - proc proc rw
+42 22 0:39 / /home rw,relatime shared:1 master:2 - nfs4 server:/home rw,vers=4.2
+43 42 0:40 / /home/anna/my\040disk\134\011x rw,relatime - ext4 /dev/vdb rw
+44 42 0:41 / /home/homes rw - cifs //nas/homes rw
+45 22 0:42 / /far rw,nosuid - fuse.sshfs anna@far:/ rw
+46 22 0:43 / /far rw - tmpfs none rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/work/runs", "ext4"),
+        ("/home", "nfs4"),
+        ("/home/anna/runs", "nfs4"),
+        ("/home/anna/my disk\\\tx/runs", "ext4"),
+        ("/home/anna/my disk", "nfs4"),
+        ("/home/homes/runs", "cifs"),
+        ("/homely", "ext4"),
+        ("/far/runs", "tmpfs"),
+    ],
+)
+def test_a_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    """Names with blanks are written in octal, a later mount hides an earlier one, and /homely isn't in /home."""
+    assert database.file_system(Path(path), MOUNTED) == kind
+
+
+def test_strange_lists_of_mounts_name_nothing() -> None:
+    """What can't be read is no reason to refuse a database."""
+    for text in ("", "\n\n", "22 1 254:0 / / rw", "nonsense - \n", "1 2 3 4 relative - nfs x rw"):
+        assert database.file_system(Path("/home"), text) == ""
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "lustre", "fuse.sshfs", "fuse.glusterfs"])
+def test_sqlite_on_a_network_is_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the value, the kind, the reason and a way out; nothing is created; a link doesn't hide it."""
+    near, far = tmp_path / "near", tmp_path / "far"
+    near.mkdir()
+    (near / "link").symlink_to(far)
+    mounts = f"22 1 254:0 / / rw - ext4 /dev/vda rw\n42 22 0:39 / {far} rw - {kind} server:/x rw\n"
+    (tmp_path / "mountinfo").write_text(mounts)
+    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mountinfo")
+    for place in (far, near / "link"):
+        with pytest.raises(HarnessError, match=rf"board.url=sqlite:///.*x.db: .*\({kind}\).*locks.*\n.*db start"):
+            database.connect(f"sqlite:///{place}/new/x.db", "board.url")
+    assert not far.exists()
+    database.connect(f"sqlite:///{near}/x.db").dispose()
+    database.connect("sqlite://").dispose()
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "overlay", "tmpfs", "virtiofs"])
+def test_a_disk_of_this_host_is_not_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a host whose kernel keeps no list of mounts."""
+    (tmp_path / "mountinfo").write_text(f"22 1 254:0 / / rw - {kind} /dev/vda rw\n")
+    for mounts in (tmp_path / "mountinfo", tmp_path / "nothing"):
+        monkeypatch.setattr(database, "MOUNTS", mounts)
+        database.connect(f"sqlite:///{tmp_path}/x.db").dispose()
+
+
+def test_what_a_url_sets_wins(postgres_url: str) -> None:
+    """Limits on silence are ours unless the url has its own; the driver takes them all."""
+    assert database.options("postgresql://h/x")["connect_args"]["tcp_user_timeout"] == 30_000
+    mine = database.options("postgresql://h/x?tcp_user_timeout=7&connect_timeout=3")["connect_args"]
+    assert "tcp_user_timeout" not in mine and "connect_timeout" not in mine and mine["keepalives_idle"] == 10
+    engine = database.connect(f"{postgres_url}&tcp_user_timeout=7000")
+    with engine.connect() as connection:
+        parameters = connection.connection.driver_connection.info.get_parameters()
+        assert parameters["tcp_user_timeout"] == "7000" and parameters["keepalives_idle"] == "10"
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "1min"
+        assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "1min"
+    engine.dispose()

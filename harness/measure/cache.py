@@ -60,15 +60,29 @@ def key(model: Path, reference: Path, competition: Competition, seconds: float) 
 
 
 def graph(model: Path) -> str:
-    """Hash an ONNX file without the values of its weights (sha256, 64 hex digits).
+    """Hash an ONNX file without the values of its weights and without its names (sha256, 64 hex digits).
 
     Weights are initialisers of floating-point numbers with at least one axis: whole numbers and scalars are shapes,
-    axes and limits, which belong to the operations.
+    axes and limits, which belong to the operations. Names tell from which description the network was built.
     """
     described = onnx.load(model)
     described.ClearField("doc_string")
+    numbers: dict[str, str] = {"": ""}  # of the values, in the order in which the operations use them
     for node in described.graph.node:
         node.ClearField("doc_string")
+        node.ClearField("name")
+        for values in (node.input, node.output):
+            values[:] = [numbers.setdefault(name, str(len(numbers))) for name in values]
+    for value in (*described.graph.input, *described.graph.output, *described.graph.value_info):
+        value.name = numbers.get(value.name, "unused")
+    for tensor in described.graph.initializer:
+        tensor.name = numbers.get(tensor.name, "unused")
+    weights = sorted(described.graph.initializer, key=lambda tensor: tensor.name)
+    shapes = sorted(described.graph.value_info, key=lambda value: value.name)
+    for field, ordered in (("initializer", weights), ("value_info", shapes)):
+        copies = [type(part).FromString(part.SerializeToString()) for part in ordered]
+        described.graph.ClearField(field)
+        getattr(described.graph, field).extend(copies)
     for tensor in described.graph.initializer:
         if tensor.data_type in WEIGHTS and tensor.dims:
             for field in VALUES:

@@ -1,13 +1,20 @@
-"""The shared budget of a study: one slot a trial, held by a lease, so that N trials are N over all workers."""
+"""The shared budget of a study: one slot a trial, held by a lease, so that N trials are N over all workers.
+
+Every function works in the transaction of the connection it is given, and is safe to be made again after a commit that
+may or may not have reached the database.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from harness.database import create_tables, reading
+from harness import database
+from harness.errors import HarnessError
 
 METADATA = sa.MetaData()
 SLOTS = sa.Table(
@@ -17,10 +24,15 @@ SLOTS = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("state", sa.String(10), nullable=False),  # free, leased, done, given_up
     sa.Column("token", sa.Integer, nullable=False),  # counts the claims: an old holder's writes don't match
-    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),  # candidates that failed here
+    sa.Column("deaths", sa.Integer, nullable=False),  # workers that died on the present candidate
     sa.Column("owner", sa.String(200)),
-    sa.Column("trial", sa.Integer),
-    sa.Column("until", sa.Double),  # seconds of the database's own clock
+    sa.Column("trial", sa.Integer),  # Optuna's id of the trial that uses the slot, or used it last
+    sa.Column("begun", sa.Double),  # seconds of the database's own clock, like those below
+    sa.Column("lease_s", sa.Double),  # the holder's own
+    sa.Column("until", sa.Double),  # the lease runs out
+    sa.Column("warned", sa.Boolean, nullable=False),  # it had run out, and this is the grace after it
+    sa.Column("ended", sa.Double),
 )
 # One clock for all machines: the database's, never a worker's.
 NOW = {
@@ -29,23 +41,42 @@ NOW = {
     "mysql": "unix_timestamp(sysdate(6))",
 }
 TRIES = 3
+GRACE = 0.5
+"""Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
+was away takes no healthy worker's trial."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A claimed part of the budget. lost: the trial that a dead worker left behind, if any."""
+    """A claimed part of the budget.
+
+    lost: id of the trial that an earlier holder left, if any. again: its candidate is to be run again.
+    given_up: this slot has had its tries; it is claimed no more.
+    """
 
     study: str
     number: int
     token: int
-    lost: int | None
+    lost: int | None = None
+    again: bool = False
+    given_up: bool = False
 
 
 def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
-    """Give the study `trials` slots in all; more are added, none are taken away."""
-    create_tables(engine, METADATA)
+    """Give the study `trials` slots in all; more are added, none are taken away.
+
+    Raises:
+        HarnessError: the tables were made by an earlier version.
+    """
+    database.create_tables(engine, METADATA)
     mine = SLOTS.c.study == study
-    blank = {"study": study, "state": "free", "token": 0, "failures": 0}
+    blank = {"study": study, "state": "free", "token": 0, "failures": 0, "deaths": 0, "warned": False}
+    lacks = set(SLOTS.c.keys()) - {column["name"] for column in sa.inspect(engine).get_columns("harness_slots")}
+    if lacks:
+        raise HarnessError(
+            f"storage.url={database.shown(engine.url)}: its studies were made by an earlier version of the harness",
+            "take another database, such as storage.url=sqlite:///runs/new.db; that version still reads this one",
+        )
     while True:
         with engine.begin() as connection:
             have = set(connection.scalars(sa.select(SLOTS.c.number).where(mine)))
@@ -59,73 +90,136 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
             continue  # another worker, joining at the same moment, has just added some of these
 
 
-def claim(engine: sa.Engine, study: str, owner: str, lease_s: float, trials: int) -> Slot | None:
-    """Take the next slot that is free or whose holder's lease has run out; None when there is none."""
-    now = sa.literal_column(NOW[engine.dialect.name])
+def clock(connection: sa.Connection) -> float:
+    """Return the database's time, in seconds since 1970."""
+    return float(connection.scalar(sa.select(_now(connection))))
+
+
+def claim(
+    connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int, dead: bool = False
+) -> Slot | None:
+    """Take the next slot that is free or whose holder is dead; None when there is none now.
+
+    A holder is dead when it was silent for its lease and, after somebody saw that, for the grace.
+    dead: leave the free ones.
+    """
+    now = _now(connection)
     ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
-    open_ = (SLOTS.c.state == "free") | ((SLOTS.c.state == "leased") & (SLOTS.c.until < now))
+    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < now)
+    open_ = silent if dead else silent | (SLOTS.c.state == "free")
     # tried least first: a trial that kills its worker must not hold up the others
     first = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)
-    with engine.begin() as connection:
-        row = connection.execute(first.with_for_update(skip_locked=True)).mappings().first()
-        if row is None:
-            return None
-        lost = row["trial"] if row["state"] == "leased" else None
-        failures = row["failures"] + (row["state"] == "leased")
-        state = "given_up" if failures >= TRIES else "leased"
-        changes = {"state": state, "owner": owner, "token": row["token"] + 1, "failures": failures}
-        if state == "leased":
-            changes["trial"] = None  # one that is given up keeps its trial, for `abandoned`
-        connection.execute(
-            sa.update(SLOTS).where(_key(study, row["number"])).values(changes | {"until": now + lease_s})
-        )
-    slot = Slot(study, row["number"], row["token"] + 1, lost)
-    return slot if state == "leased" else claim(engine, study, owner, lease_s, trials)
+    while row := connection.execute(first.with_for_update(skip_locked=True)).mappings().first():
+        if row["state"] == "free" or row["warned"]:
+            return _taken(connection, row, owner, lease_s)
+        grace = {"warned": True, "until": now + GRACE * row["lease_s"]}
+        connection.execute(sa.update(SLOTS).where(_key(study, row["number"])).values(grace))
+    return None
 
 
-def attach(engine: sa.Engine, slot: Slot, trial: int) -> bool:
+def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> Slot:
+    """Lease a slot to a new holder, or give it up; three dead workers are one failed candidate."""
+    deaths = row["deaths"] + (row["state"] == "leased")
+    failures = row["failures"] + (deaths >= TRIES)
+    given_up = failures >= TRIES
+    changes = {
+        "state": "given_up" if given_up else "leased", "owner": owner, "token": row["token"] + 1,
+        "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False,
+        "begun": _now(connection), "lease_s": lease_s, "until": _now(connection) + lease_s,
+    }  # fmt: skip
+    connection.execute(sa.update(SLOTS).where(_key(row["study"], row["number"])).values(changes))
+    return Slot(row["study"], row["number"], row["token"] + 1, row["trial"], deaths < TRIES, given_up)
+
+
+def held(connection: sa.Connection, study: str, owner: str) -> tuple[Slot, int] | None:
+    """Return the slot that this owner holds, and its trial, if a claim of its has taken effect unnoticed."""
+    mine = (SLOTS.c.study == study) & (SLOTS.c.state == "leased") & (SLOTS.c.owner == owner)
+    row = connection.execute(sa.select(SLOTS).where(mine & SLOTS.c.trial.is_not(None))).mappings().first()
+    return (Slot(study, row["number"], row["token"]), row["trial"]) if row else None
+
+
+def attach(connection: sa.Connection, slot: Slot, trial: int) -> bool:
     """Note which trial uses the slot."""
-    return _change(engine, slot, trial=trial)
+    return _change(connection, slot, trial=trial)
 
 
-def renew(engine: sa.Engine, slot: Slot, lease_s: float) -> bool:
+def renew(connection: sa.Connection, slot: Slot, lease_s: float) -> bool:
     """Prolong the lease; False if it is no longer ours."""
-    return _change(engine, slot, until=sa.literal_column(NOW[engine.dialect.name]) + lease_s)
+    return _change(connection, slot, until=_now(connection) + lease_s, warned=False)
 
 
-def settle(engine: sa.Engine, slot: Slot) -> bool:
-    """Count the slot's trial as finished; False if the lease is no longer ours."""
-    return _change(engine, slot, state="done")
+def settle(connection: sa.Connection, slot: Slot) -> bool | None:
+    """Count the slot's trial as finished; None if that was done before, False if the lease is no longer ours."""
+    if _change(connection, slot, state="done", ended=_now(connection)):
+        return True
+    row = locked(connection, slot.study, slot.number)
+    return None if (row["state"], row["token"]) == ("done", slot.token) else False
 
 
-def release(engine: sa.Engine, slot: Slot, failed: bool) -> bool:
-    """Give the slot back for another try; after three failures it is given up."""
-    count = SLOTS.c.failures + int(failed)
+def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
+    """Give the slot back for another try; after three failures it is given up.
+
+    One that hasn't failed keeps its trial, so that the next holder goes on with it.
+    """
+    if not failed:
+        return _change(connection, slot, state="free")
+    count = SLOTS.c.failures + 1
     state = sa.case((count >= TRIES, "given_up"), else_="free")
-    return _change(engine, slot, state=state, failures=count, trial=None)
+    return _change(connection, slot, state=state, failures=count, deaths=0, trial=None)
 
 
-def abandoned(engine: sa.Engine, study: str) -> list[int]:
-    """List the trials that the last of three dead workers left behind."""
-    given_up = (SLOTS.c.study == study) & (SLOTS.c.state == "given_up") & SLOTS.c.trial.is_not(None)
-    with engine.begin() as connection:
-        return list(connection.scalars(sa.select(SLOTS.c.trial).where(given_up)))
+def locked(connection: sa.Connection, study: str, number: int) -> Any:
+    """Read one slot and keep others from changing it until the transaction ends."""
+    query = sa.select(SLOTS).where(_key(study, number)).with_for_update()
+    return connection.execute(query).mappings().one()
+
+
+def overrule(connection: sa.Connection, slot: Slot, trial: int) -> None:
+    """Count a result for the slot whoever holds it: its own holder had computed it and died, or lost the lease."""
+    done = {"state": "done", "trial": trial, "ended": _now(connection), "token": slot.token}
+    connection.execute(sa.update(SLOTS).where(_key(slot.study, slot.number)).values(done))
+
+
+def expire(connection: sa.Connection, study: str, worker: str) -> list[int]:
+    """End the leases of a worker that is known to be dead; return the ids of its trials."""
+    mine = (SLOTS.c.study == study) & (SLOTS.c.state == "leased") & SLOTS.c.owner.startswith(worker, autoescape=True)
+    trials = list(connection.scalars(sa.select(SLOTS.c.trial).where(mine & SLOTS.c.trial.is_not(None))))
+    connection.execute(sa.update(SLOTS).where(mine).values(until=0.0, warned=True))
+    return trials
+
+
+def leased(connection: sa.Connection, study: str) -> Sequence[Any]:
+    """List the slots that are held; `age_s` since the claim and `left_s` of the lease are by the database's clock."""
+    now = _now(connection)
+    ages = (now - SLOTS.c.begun).label("age_s"), (SLOTS.c.until - now).label("left_s")
+    ours = (SLOTS.c.study == study) & (SLOTS.c.state == "leased")
+    return connection.execute(sa.select(SLOTS, *ages).where(ours).order_by(SLOTS.c.number)).mappings().all()
+
+
+def endings(connection: sa.Connection, study: str) -> list[float]:
+    """List how many seconds ago, by the database's clock, each finished trial ended, the last first."""
+    ago = (_now(connection) - SLOTS.c.ended).label("ago_s")
+    ours = (SLOTS.c.study == study) & (SLOTS.c.state == "done")
+    return [float(s) for s in connection.scalars(sa.select(ago).where(ours).order_by(ago))]
 
 
 def counts(engine: sa.Engine, study: str, trials: int) -> dict[str, int]:
     """Count the slots by state."""
     ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
     query = sa.select(SLOTS.c.state, sa.func.count()).where(ours).group_by(SLOTS.c.state)
-    with reading(engine).begin() as connection:
+    with database.reading(engine).begin() as connection:
         found = {state: number for state, number in connection.execute(query)}
     return {state: found.get(state, 0) for state in ("free", "leased", "done", "given_up")}
+
+
+def _now(connection: sa.Connection) -> sa.ColumnElement[float]:
+    return sa.literal_column(NOW[connection.dialect.name], sa.Double)
 
 
 def _key(study: str, number: int) -> sa.ColumnElement[bool]:
     return (SLOTS.c.study == study) & (SLOTS.c.number == number)
 
 
-def _change(engine: sa.Engine, slot: Slot, **changes: object) -> bool:
+def _change(connection: sa.Connection, slot: Slot, **changes: object) -> bool:
     mine = _key(slot.study, slot.number) & (SLOTS.c.token == slot.token) & (SLOTS.c.state == "leased")
-    with engine.begin() as connection:
-        return connection.execute(sa.update(SLOTS).where(mine).values(changes)).rowcount == 1
+    return connection.execute(sa.update(SLOTS).where(mine).values(changes)).rowcount == 1

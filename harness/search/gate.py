@@ -1,4 +1,4 @@
-"""Refuse a trial before it trains: it is known already, too dear, or can't win any more."""
+"""Refuse a trial before it trains: it is too dear, or can't win any more."""
 
 from __future__ import annotations
 
@@ -25,17 +25,10 @@ class Known:
     """
 
     number: int
-    digest: str
     points: float | None
     f1: float | None = None
     rungs: Mapping[int, float] = field(default_factory=dict)
     reports: Mapping[int, float] = field(default_factory=dict)
-
-
-def duplicate(digest: str, known: Sequence[Known]) -> str | None:
-    """Say which finished trial already tried this candidate."""
-    same = [k.number for k in known if k.digest == digest]
-    return f"duplicate of trial {same[0]}" if same else None
 
 
 def too_dear(gate: Gate, macs: int, parameters: int, latency_ms: float) -> str | None:

@@ -8,13 +8,14 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import database
 from harness.search import budget
 from harness.search.gate import Known
 
 EVERY_SLOT = 2**31 - 1  # also those of a worker that joined with a larger budget
 
 
-def knowing(study: optuna.Study, engine: sa.Engine) -> Callable[[], list[Known]]:
+def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callable[[], list[Known]]:
     """Return what lists the finished trials, by number.
 
     Optuna reads all of every running trial to learn that nothing is new; a count of the settled slots says it sooner.
@@ -24,7 +25,8 @@ def knowing(study: optuna.Study, engine: sa.Engine) -> Callable[[], list[Known]]
 
     def known() -> list[Known]:
         nonlocal settled
-        now = budget.counts(engine, name, EVERY_SLOT)["done"]
+        counts = database.patiently(lambda: budget.counts(engine, name, EVERY_SLOT), patience_s, engine.url)
+        now = counts["done"]
         if now != settled:
             settled = now
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -39,5 +41,4 @@ def _known(trial: FrozenTrial, single: bool) -> Known:
     figures = trial.user_attrs.get("figures", {})
     rungs = {int(epoch): f1 for epoch, f1 in figures.get("rungs", {}).items()}  # JSON makes keys text
     value = trial.value if single else None
-    digest = trial.user_attrs.get("digest", "")
-    return Known(trial.number, digest, value, figures.get("f1"), rungs, trial.intermediate_values)
+    return Known(trial.number, value, figures.get("f1"), rungs, trial.intermediate_values)

@@ -24,22 +24,23 @@ from harness.measure.quality import macro_f1
 from harness.measure.reference import reference_model
 from harness.models.build import build
 from harness.runtime.export import export
-from harness.search import gate
+from harness.search import duplicate, gate, resume
 from harness.search.candidate import Candidate
 from harness.search.forecast import forecast
 from harness.search.proxy import Proxy, at
 from harness.search.space import fixed, suggest
-from harness.search.study import together
+from harness.search.storage import PATIENCE_S, together
 from harness.seed import derive
 from harness.track.journal import Journal
 from harness.track.mirror import Mirror
 from harness.train.footprint import too_big, training_gb
 from harness.train.heap import give_back
-from harness.train.loop import Epoch, fit
+from harness.train.loop import Diverged, Epoch, fit
 from harness.train.loop import predict as predict_in_memory
 from harness.train.precision import Precision, probe
 
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are
+SAVE_S = 10.0  # between checkpoints: what a dead worker's trial costs at most, beside its lease
 RUNG_IMAGES = 2_500  # on how many images: enough to tell a bad trial
 
 
@@ -60,6 +61,7 @@ class Task:
     precision: Precision | None
     reference_cache: Path
     latency_s: float
+    patience_s: float = PATIENCE_S
 
     @cached_property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -74,25 +76,27 @@ class Task:
 Known = Callable[[], list[gate.Known]]
 
 
-def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mirror) -> dict[str, Any]:
+def run(
+    trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mirror, earlier: Path | None = None
+) -> dict[str, Any]:
     """Run a trial and return its figures; its folder holds what rebuilds it.
+
+    earlier: the run folder of a trial of the same candidate that was stopped; training goes on from its checkpoint.
 
     Raises:
         optuna.TrialPruned: the gate refused it, or the pruner stopped it; the reason is the message.
+        Duplicate: another trial builds and trains the same.
         HarnessError, Diverged, MemoryError and whatever else goes wrong: the caller fails the trial with the reason.
     """
     begin = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    with together(trial):
-        candidate = suggest(task.searched(), trial)
-        trial.set_user_attr("candidate", candidate.to_dict())
-        trial.set_user_attr("digest", candidate.digest())
+    candidate = together(trial, task.patience_s, lambda: _suggested(trial, task))
     _save(folder / "candidate.json", candidate.to_dict())
     mirror.describe({"candidate": candidate.to_dict()})
-    _refuse(gate.duplicate(candidate.digest(), known()))
 
     model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
+    duplicate.refuse(trial, duplicate.built(candidate, artefact))
     cost = {"macs": macs_of_onnx(artefact), "parameters": parameters_of_onnx(artefact)}
     reference = reference_model(task.competition.reference, task.reference_cache)
     runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
@@ -106,6 +110,8 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
         _refuse(gate.hopeless(task.competition, blank, known()))
     _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))
 
+    if earlier:
+        resume.bring(earlier, folder)
     done = _train(trial, task, candidate, model, blank, known, folder, mirror)
     export(done.network, candidate.resolution_px, artefact)
     give_back()  # training's memory: the images to score are the next large thing
@@ -122,6 +128,14 @@ def run(trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mir
     _save(folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()})
     mirror.summary(figures)
     return figures
+
+
+def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
+    """Draw a candidate and note it."""
+    candidate = suggest(task.searched(), trial)
+    trial.set_user_attr("candidate", candidate.to_dict())
+    trial.set_user_attr("digest", candidate.digest())
+    return candidate
 
 
 @dataclass(frozen=True)
@@ -148,8 +162,10 @@ def _train(
     train_px = max(4, round(candidate.resolution_px * task.proxy.pixels))
     small, whole = (Preprocessing(px, *task.statistics) for px in (train_px, candidate.resolution_px))
     images, score = at(task.train, train_px), at(task.score.take(slice_of(task.score)), train_px)
-    precision = task.precision or probe(model, train_px, candidate.recipe.batch, task.device)
-    journal, epochs, seen = Journal(folder), candidate.recipe.epochs, {}
+    begun = resume.begun(folder) or task.precision or probe(model, train_px, candidate.recipe.batch, task.device)
+    precision = resume.begin(folder, begun)
+    journal, epochs = Journal(folder), candidate.recipe.epochs
+    seen = {row["epoch"]: row["f1"] for row in journal.rows() if "f1" in row}
     rungs = {round(epochs * share) for share in RUNGS} - {0, epochs}
 
     def on_epoch(epoch: Epoch) -> None:
@@ -167,11 +183,16 @@ def _train(
                     f"pruner: heading for {row['points']:.4f} points after {epoch.number} of {epochs} epochs"
                 )
 
-    trained = fit(
-        model, images, small, candidate.recipe, candidate.augment, precision,
-        seed=derive(task.seed, "fit"), device=task.device, on_epoch=on_epoch,
-    )  # fmt: skip
+    try:
+        trained = fit(
+            model, images, small, candidate.recipe, candidate.augment, precision, seed=derive(task.seed, "fit"),
+            device=task.device, on_epoch=on_epoch, save_to=folder / resume.CHECKPOINT, save_every_s=SAVE_S,
+        )  # fmt: skip
+    except (optuna.TrialPruned, Diverged):
+        resume.forget(folder)
+        raise
     torch.save(trained.state_dict(), folder / "weights.pt")
+    resume.forget(folder)
     return _Trained(trained, whole, precision, seen)
 
 

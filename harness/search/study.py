@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import database
 from harness.errors import HarnessError, pick
 from harness.measure.competition import Competition, direction
-from harness.search import budget
+from harness.search import budget, storage
 from harness.search.gate import Known
 from harness.search.known import knowing
 from harness.search.prune import Median
+from harness.search.storage import PATIENCE_S
 
 OBJECTIVES = ("points", "pareto")
+DUPLICATES = ("replace", "reuse")
 PRUNERS: dict[str, Callable[[Callable[[], list[Known]]], optuna.pruners.BasePruner]] = {
     "median": Median,
     "halving": lambda _: optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3),
@@ -44,8 +40,12 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 
 @dataclass
 class Study:
-    """What a team shares. trials: finished ones (pruned count, failed don't). lease_s: a worker silent for longer is
-    taken for dead, and its trial is run again by another."""
+    """What a team shares. trials: finished ones (pruned count, failed don't).
+
+    lease_s: a worker silent for longer, and for half of it more, is taken for dead; another goes on with its trial.
+    hours, deadline (2026-12-24T18:00): the study ends then, unfinished trials keep their checkpoint. trial_s: the most
+    that one trial may take. duplicates: of a candidate that was tried before, reuse its result or replace it.
+    """
 
     name: str = "digits"
     trials: int = 20
@@ -54,11 +54,20 @@ class Study:
     pruner: str = "median"
     seed: int = 0
     lease_s: float = 60.0
+    hours: float = 0.0
+    deadline: str = ""
+    trial_s: float = 0.0
+    duplicates: str = "replace"
 
     def __post_init__(self) -> None:
         pick(dict.fromkeys(OBJECTIVES), self.objective, "study.objective")
         pick(PRUNERS, self.pruner, "study.pruner")
         pick(SAMPLERS, self.sampler, "study.sampler")
+        pick(dict.fromkeys(DUPLICATES), self.duplicates, "study.duplicates")
+        for name in ("hours", "trial_s"):
+            if getattr(self, name) < 0:
+                raise HarnessError(f"study.{name}={getattr(self, name)}: allowed: 0 (no limit) or more", "set it to 0")
+        self.deadline_at()
         if self.trials < 1:
             raise HarnessError(f"study.trials={self.trials}: allowed: 1 or more", "set study.trials=20")
         if self.lease_s < 5:
@@ -68,6 +77,19 @@ class Study:
                 f"study.name={self.name!r}: allowed: up to 100 characters without blanks, quotes and slashes",
                 "set study.name=my-study",
             )
+
+    def deadline_at(self) -> float | None:
+        """Return the deadline in seconds since 1970; without a zone it is this machine's time.
+
+        Raises:
+            HarnessError: it is no date.
+        """
+        try:
+            return datetime.fromisoformat(self.deadline).timestamp() if self.deadline else None
+        except ValueError:
+            raise HarnessError(
+                f"study.deadline={self.deadline}: allowed: a date and time", "write study.deadline=2026-12-24T18:00"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -91,7 +113,10 @@ class Definition:
 
 @dataclass(frozen=True)
 class Shared:
-    """An open study. engine: Optuna's own; our tables stand beside its. known: lists the finished trials."""
+    """An open study. engine: Optuna's own; our tables stand beside its. known: lists the finished trials.
+
+    patience_s: how long it waits for a database that is away. proxied: Optuna's part goes through a gRPC proxy.
+    """
 
     optuna: optuna.Study
     engine: sa.Engine
@@ -99,10 +124,14 @@ class Shared:
     definition: Definition
     url: str = field(repr=False)
     known: Callable[[], list[Known]] = field(repr=False)
+    patience_s: float = PATIENCE_S
+    proxied: bool = False
 
 
-def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared:
-    """Create the study or join it.
+def join(
+    settings: Study, definition: Definition, url: str, seed: int, patience_s: float = PATIENCE_S, proxy: str = ""
+) -> Shared:
+    """Create the study or join it. proxy: host:port of `python -m harness db proxy`, if there is one.
 
     Raises:
         HarnessError: the database can't be reached, or the study is defined otherwise.
@@ -119,11 +148,12 @@ def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared
         directions = ["minimize" if direction(competition) == "lower" else "maximize"]
     else:
         directions = ["maximize", "minimize"]
-    with _opening(url):
-        storage = _storage(url)
+    direct = storage.opened(url, patience_s)
+    engine = direct.engine
+    with storage.alone(url):
         study = optuna.create_study(
             study_name=settings.name,
-            storage=storage,
+            storage=storage.proxied(proxy, url, patience_s) if proxy else direct,
             directions=directions,
             sampler=SAMPLERS[settings.sampler](seed),
             load_if_exists=True,
@@ -132,16 +162,16 @@ def join(settings: Study, definition: Definition, url: str, seed: int) -> Shared
         if stored is None:
             study.set_user_attr("definition", definition.__dict__)
             stored = study.user_attrs["definition"]
-        budget.open_slots(storage.engine, settings.name, settings.trials)
+        budget.open_slots(engine, settings.name, settings.trials)
     differ = Definition(**stored).differences(definition)
     if differ:
         raise HarnessError(
             f"study.name={settings.name}: this study has another {' and another '.join(differ)}",
             "take another study.name, or start this one with the settings it was created with",
         )
-    known = knowing(study, storage.engine)
+    known = knowing(study, engine, patience_s)
     study.pruner = PRUNERS[settings.pruner](known)
-    return Shared(study, storage.engine, settings, definition, url, known)
+    return Shared(study, engine, settings, definition, url, known, patience_s, bool(proxy))
 
 
 def load(name: str, url: str) -> Shared:
@@ -151,12 +181,11 @@ def load(name: str, url: str) -> Shared:
         HarnessError: there is none of this name; the message lists those there are.
     """
     database.connect(url).dispose()  # says what is wrong with it, if anything is
-    with _opening(url):
-        storage = _storage(url)
+    direct = storage.opened(url)
     try:
-        study = optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=direct)
     except KeyError as e:
-        names = optuna.get_all_study_names(storage)
+        names = optuna.get_all_study_names(direct)
         raise HarnessError(
             f"study={name}: no such study in {database.shown(url)}; there are: {', '.join(names) or 'none'}",
             "give one of these, another storage.url, or run `python tune.py` first",
@@ -165,58 +194,7 @@ def load(name: str, url: str) -> Shared:
         raise HarnessError(f"study={name}: not made by `python tune.py`", "give a study that was")
     definition = Definition(**study.user_attrs["definition"])
     settings = Study(name=name, objective=definition.objective)
-    return Shared(study, storage.engine, settings, definition, url, knowing(study, storage.engine))
-
-
-@contextlib.contextmanager
-def together(trial: optuna.Trial) -> Iterator[None]:
-    """Write what a trial suggests, notes and reports inside in one transaction, where Optuna makes one of each.
-
-    An error of the database undoes all of it; any other leaves what was written until then. Don't nest it.
-    Source: https://docs.sqlalchemy.org/en/20/orm/session_transaction.html (joining a session into an external
-        transaction)
-    """
-    storage = getattr(trial.storage, "_backend", None)
-    if not isinstance(storage, optuna.storages.RDBStorage):  # a study in memory
-        yield
-        return
-    _ = trial.relative_params  # the sampler's long work comes first: inside, it would keep other workers waiting
-    with storage.engine.connect() as connection:
-        transaction = connection.begin()
-        storage.scoped_session.remove()
-        storage.scoped_session(bind=connection)  # this thread's sessions, until they are removed
-        try:
-            yield
-        finally:
-            storage.scoped_session.remove()
-            if transaction.is_active:
-                transaction.commit()
-
-
-@contextlib.contextmanager
-def _opening(url: str) -> Iterator[None]:
-    """Let one process a host create the tables: Optuna's own creation breaks when two do it at once."""
-    key = sha256(url.encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"harness-open-{key}.lock"):
-        yield
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    """Open Optuna's storage; another host may be creating its tables at this moment."""
-    for attempt in range(5):
-        try:
-            storage = optuna.storages.RDBStorage(
-                database.address(url).render_as_string(hide_password=False), engine_kwargs=database.options(url)
-            )
-            database.careful(storage.engine)
-            return storage
-        except (IntegrityError, ProgrammingError, OperationalError) as e:
-            if attempt == 4:
-                raise database.unreachable(url, e) from None
-            time.sleep(0.5 * 2**attempt)
-        except SQLAlchemyError as e:
-            raise database.unreachable(url, e) from None
-    raise AssertionError("unreachable")
+    return Shared(study, direct.engine, settings, definition, url, knowing(study, direct.engine, PATIENCE_S))
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

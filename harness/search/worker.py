@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import os
+import shutil
+import signal
 import socket
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from harness import database
 from harness.errors import HarnessError
-from harness.search import budget
-from harness.search.gate import Known
-from harness.search.known import EVERY_SLOT
-from harness.search.study import Shared, together
+from harness.search import budget, ledger, outbox
+from harness.search.duplicate import Duplicate
+from harness.search.ledger import Turn
+from harness.search.outbox import Outcome
+from harness.search.study import Shared
 
-RunTrial = Callable[[optuna.Trial, Callable[[], list[Known]]], dict[str, Any]]
-"""Runs one trial and returns its figures; raises TrialPruned, or anything else for a failure."""
-Run = Callable[[optuna.Trial], dict[str, Any]]
+RunTrial = Callable[[optuna.Trial, int | None], dict[str, Any]]
+"""Runs one trial and returns its figures; raises TrialPruned, Duplicate, or anything else for a failure. Its second
+argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
+Place = Callable[[int], Path]
+"""Returns the run folder of a trial, by its number."""
+DRAWS = 10
+"""How many duplicates in a row are replaced; then one is let pass, for a space may hold nothing else."""
+HUNG_S = 30.0
+"""How long after its time-out a trial may stay in code that Python can't interrupt before its process is ended."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SPARE = 1 << 20  # bytes; torch says of a full disk only that a write failed
+
+
+class DiskFull(HarnessError):
+    """The run folder's disk is full: no fault of the trial's."""
+
+
+class TimeOut(Exception):
+    """A trial took longer than study.trial_s."""
+
+
+class Deadline(BaseException):
+    """The study's time is over; like KeyboardInterrupt, it is no failure of the trial."""
 
 
 def name_of_this_worker() -> str:
@@ -33,108 +59,154 @@ def name_of_this_worker() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def work(shared: Shared, run_trial: RunTrial, error_folder: Callable[[int], Path]) -> int:
+def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None) -> int:
     """Run trials until the study's budget is finished; return how many this worker finished.
 
-    A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back.
+    A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back, and
+    the next holder goes on from the trial's checkpoint. deadline: in seconds since 1970, by the database's clock.
+
+    Raises:
+        HarnessError: the database was away for too long, or the disk is full; the same command goes on from there.
     """
-    owner, finished = name_of_this_worker(), 0
-    engine, settings = shared.engine, shared.settings
-    while True:
-        slot = budget.claim(engine, settings.name, owner, settings.lease_s, settings.trials)
-        if slot is not None:
-            finished += _use(shared, slot, owner, lambda trial: run_trial(trial, shared.known), error_folder)
-            continue
-        left = budget.counts(engine, settings.name, settings.trials)
-        if not left["free"] and not left["leased"]:
-            break
-        time.sleep(min(2.0, settings.lease_s / 5))  # another worker's trial may fail, or its lease run out
-    bury(shared)
+    # the name alone isn't unique: containers have equal ones, and a process number comes back
+    owner, finished = f"{name_of_this_worker()}/{uuid.uuid4().hex[:8]}", 0
+    end = _end(shared, deadline)
+    for folder, outcome in outbox.waiting(place(0).parent):
+        if outcome.study == shared.settings.name:
+            became = ledger.replay(shared, outcome)
+            print(f"trial {folder.name}: computed by a worker that died before it could tell: {became}", flush=True)
+            outbox.clear(folder)
+    try:
+        while time.monotonic() < end:
+            turn = ledger.take(shared, owner, place)
+            if turn is not None:
+                finished += _use(shared, turn, owner, run_trial, place, end)
+                continue
+            left = ledger.counts(shared)
+            if not left["free"] and not left["leased"]:
+                break
+            time.sleep(min(2.0, shared.settings.lease_s / 5))  # another's trial may fail, or its lease run out
+    except Deadline:
+        ledger.let_go(shared, owner, "the study's time was over")
+    except database.Away:
+        raise  # what it holds can't be given back: the lease runs out, and a result waits in the run folder
+    except BaseException as e:  # Ctrl-C, SIGTERM, a scheduler that takes the machine, a full disk
+        ledger.let_go(shared, owner, reason_of(e) if isinstance(e, Exception) else "interrupted")
+        raise
+    if time.monotonic() >= end:
+        print("the study's time is over; the same command with more of it goes on from here", flush=True)
+    ledger.close_orphans(shared)
     return finished
 
 
-def _use(shared: Shared, slot: budget.Slot, owner: str, run: Run, error_folder: Callable[[int], Path]) -> int:
+def _end(shared: Shared, deadline: float | None) -> float:
+    """Return when to stop, on this process's own clock, which nobody sets."""
+    if deadline is None:
+        return math.inf
+    return time.monotonic() + deadline - ledger.clock(shared)
+
+
+def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, end: float) -> int:
     """Run a trial in a slot; return 1 if it counts."""
-    study, engine, trial = shared.optuna, shared.engine, None
-    try:
-        if slot.lost is not None and _was_told(study, slot.lost):
-            budget.settle(engine, slot)  # killed between telling and settling: the result stands
-            return 0
-        if slot.lost is not None:
-            fail(study, slot.lost, "its worker died")
-        trial = study.ask()
-        budget.attach(engine, slot, trial.number)
-        trial.set_user_attr("worker", owner)
-        with _beating(shared, slot):
-            return _one(shared, slot, trial, run, error_folder)
-    except KeyboardInterrupt:
-        if trial is not None and _was_told(study, trial.number):
-            budget.settle(engine, slot)
-        else:
-            if trial is not None:
-                fail(study, trial.number, "interrupted")
-            budget.release(engine, slot, failed=False)
-        raise
+    with _beating(shared, turn):
+        for draw in range(DRAWS + 1):
+            try:
+                return _one(shared, turn, run, place(turn.trial.number), end)
+            except Duplicate as e:
+                if not _is_replaced(shared, e, draw):
+                    return _reuse(shared, turn, e, place(turn.trial.number))
+                replaced = ledger.replace(shared, turn, owner, f"{e}, replaced")
+            if replaced is None:
+                break
+            turn = replaced
+    _dropped(turn)
+    return 0
 
 
-def _one(shared: Shared, slot: budget.Slot, trial: optuna.Trial, run: Run, error_folder: Callable[[int], Path]) -> int:
+def _is_replaced(shared: Shared, e: Duplicate, draw: int) -> bool:
+    """Tell whether to replace a duplicate: what is still running has no result to reuse."""
+    running = e.figures is None and e.pruned is None
+    return draw < DRAWS and (shared.settings.duplicates == "replace" or running)
+
+
+def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) -> int:
     """Run one trial and tell how it ended; return 1 if it counts."""
-    study, failure, attribute = shared.optuna, None, {}
     try:
-        figures = run(trial)
-        both = (figures["f1"], figures["ratio"])
-        attribute = {"figures": figures}
-        result = {"values": figures["points"] if shared.settings.objective == "points" else both}
+        with _limited(shared, end):
+            figures = run(turn.trial, turn.earlier)
+        values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
+        if not all(map(math.isfinite, values)):
+            raise ArithmeticError(f"its values are {values}")
+        outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
     except optuna.TrialPruned as e:
-        attribute, result = {"reason": str(e)}, {"state": TrialState.PRUNED}
+        outcome = _pruned(turn, str(e))
+    except (Duplicate, database.Away):
+        raise
     except Exception as e:  # whatever a candidate does to its trial must not end the worker; the reason is kept
-        failure = e
-    if not budget.renew(shared.engine, slot, shared.settings.lease_s):
-        print(f"trial {trial.number}: the lease ran out, another worker has taken it up; dropped", flush=True)
-        return 0
-    if failure is not None:
-        _failed(shared, slot, trial, failure, error_folder(trial.number))
-        return 0
-    # stopped right here for so long that its slot was taken: nothing of it is written
-    with contextlib.suppress(UpdateFinishedTrialError), together(trial):
-        for name, value in attribute.items():
-            trial.set_user_attr(name, value)
-        study.tell(trial, skip_if_finished=True, **result)
-    # killed before this line, the next holder of the slot finds the result told
-    return int(budget.settle(shared.engine, slot))
+        if _is_full(e, folder):
+            raise DiskFull(
+                f"trial {turn.trial.number}: the disk is full: {folder}",
+                "free some space and run the same command again: it goes on from the trial's checkpoint",
+            ) from e
+        return _failed(shared, turn, e, folder)
+    return _count(shared, turn, outcome, folder)
 
 
-def _failed(shared: Shared, slot: budget.Slot, trial: optuna.Trial, e: Exception, folder: Path) -> None:
-    """Keep a failed trial's traceback and give its slot back."""
+def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
+    """Tell an outcome, which is on the disk before; return 1 if it counts."""
+    try:
+        outbox.write(folder, outcome)
+    except OSError as e:  # the database may have room, where the run folder has none
+        print(f"trial {turn.trial.number}: {folder}: {e}; told without it", flush=True)
+    counted = ledger.count(shared, turn.slot, outcome)
+    outbox.clear(folder)
+    if not counted:
+        _dropped(turn)
+    return int(counted)
+
+
+def _reuse(shared: Shared, turn: Turn, e: Duplicate, folder: Path) -> int:
+    """Let a duplicate count with the result of the trial that it repeats."""
+    if e.figures is None:
+        return _count(shared, turn, _pruned(turn, f"{e}: {e.pruned or 'which is running'}"), folder)
+    figures = e.figures | {"reused_from": e.number}
+    values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
+    outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
+    return _count(shared, turn, outcome, folder)
+
+
+def _outcome(turn: Turn, state: TrialState, values: tuple[float, ...], attributes: dict[str, Any]) -> Outcome:
+    slot = turn.slot
+    return Outcome(slot.study, slot.number, slot.token, turn.trial._trial_id, state.name, values, attributes)
+
+
+def _pruned(turn: Turn, reason: str) -> Outcome:
+    """Return the outcome of a pruned trial: its value is its last report, as Optuna has it."""
+    reports = turn.trial._cached_frozen_trial.intermediate_values
+    values = (reports[max(reports)],) if reports else ()
+    return _outcome(turn, TrialState.PRUNED, values, {"reason": reason})
+
+
+def _failed(shared: Shared, turn: Turn, e: Exception, folder: Path) -> int:
+    """Keep a failed trial's traceback and give its slot back; it doesn't count."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text("".join(traceback.format_exception(e)))
-    fail(shared.optuna, trial.number, reason_of(e))
-    budget.release(shared.engine, slot, failed=True)
-    print(f"trial {trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
+    if ledger.give_back(shared, turn, reason_of(e), failed=True):
+        print(f"trial {turn.trial.number} failed: {reason_of(e)} (see {folder / 'error.txt'})", flush=True)
+    else:
+        _dropped(turn)
+    return 0
 
 
-def bury(shared: Shared) -> None:
-    """Fail the trials that dead workers left: while no slot is leased, what still runs is run by nobody."""
-    study, engine, name = shared.optuna, shared.engine, shared.settings.name
-    for number in budget.abandoned(engine, name):
-        fail(study, number, "its worker died, as two before it")
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if not budget.counts(engine, name, EVERY_SLOT)["leased"]:  # asked after `running`: the living have told by now
-        for trial in running:
-            fail(study, trial.number, "its worker died")
+def _dropped(turn: Turn) -> None:
+    print(f"trial {turn.trial.number}: the lease ran out, another worker has taken it up; dropped", flush=True)
 
 
-def _was_told(study: optuna.Study, number: int) -> bool:
-    trial = next(t for t in study.get_trials(deepcopy=False) if t.number == number)
-    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def fail(study: optuna.Study, number: int, reason: str) -> None:
-    """Mark a trial as failed, with the reason."""
-    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    with contextlib.suppress(UpdateFinishedTrialError):  # it has ended, or another worker has just said so
-        study._storage.set_trial_user_attr(trial_id, "reason", reason)
-        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+def _is_full(e: BaseException | None, folder: Path) -> bool:
+    """Tell whether an error comes of a full disk."""
+    if isinstance(e, RuntimeError) and folder.exists():
+        return shutil.disk_usage(folder).free < SPARE
+    return e is not None and (getattr(e, "errno", None) in FULL or _is_full(e.__cause__, folder))
 
 
 def reason_of(e: BaseException) -> str:
@@ -142,21 +214,57 @@ def reason_of(e: BaseException) -> str:
     text = (str(e).strip().splitlines() or [""])[0]
     if isinstance(e, MemoryError) or "not enough memory" in text or "out of memory" in text:
         return f"out of memory: {text}"
+    if isinstance(e, TimeOut):
+        return f"timed out: {text}"
     return e.what if isinstance(e, HarnessError) else f"{type(e).__name__}: {text}"
 
 
 @contextlib.contextmanager
-def _beating(shared: Shared, slot: budget.Slot) -> Iterator[None]:
-    """Renew the lease while a trial runs; a database that is away for a moment is asked again."""
-    stop = threading.Event()
+def _limited(shared: Shared, end: float) -> Iterator[None]:
+    """Interrupt a trial that takes longer than study.trial_s, or until the study's end.
+
+    Source: https://docs.python.org/3/library/signal.html#signal.setitimer (the handler runs in the main thread)
+    """
+    limit, left = shared.settings.trial_s, end - time.monotonic()
+    if limit == 0 and left == math.inf:
+        yield
+        return
+
+    def ring(_signal: int, _frame: Any) -> None:
+        if left < limit or limit == 0:
+            raise Deadline
+        raise TimeOut(f"over {limit:g} s (study.trial_s)")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(1e-3, min(left, limit or math.inf)))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _beating(shared: Shared, turn: Turn) -> Iterator[None]:
+    """Renew the lease while a trial runs; a database that is away for a moment is asked again.
+
+    A trial that is far over its time in code that Python can't interrupt takes its process with it.
+    """
+    stop, lease_s, limit = threading.Event(), shared.settings.lease_s, shared.settings.trial_s
+    hung = time.monotonic() + limit + HUNG_S if limit else math.inf
 
     def beat() -> None:
-        while not stop.wait(shared.settings.lease_s / 4):
+        while not stop.wait(min(lease_s / 4, max(0.0, hung - time.monotonic()))):
+            if time.monotonic() >= hung:
+                reason = f"timed out: over {limit:g} s (study.trial_s), in code that can't be interrupted"
+                ledger.give_back(shared, turn, reason, failed=True)
+                os.kill(os.getpid(), signal.SIGKILL)
             try:
-                if not budget.renew(shared.engine, slot, shared.settings.lease_s):
-                    return
+                with shared.engine.begin() as connection:
+                    if not budget.renew(connection, turn.slot, lease_s):
+                        return
             except SQLAlchemyError as e:
-                print(f"lease of slot {slot.number}: {reason_of(e)}; trying again", flush=True)
+                print(f"lease of slot {turn.slot.number}: {reason_of(e)}; trying again", flush=True)
 
     thread = threading.Thread(target=beat, daemon=True, name="lease")
     thread.start()

@@ -54,11 +54,13 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     save_to: Path | None = None,
+    save_every_s: float = 0.0,
 ) -> nn.Module:
     """Train a network on images of its own resolution and return the weights to judge.
 
-    With `save_to`, the state is saved after each epoch, and a run that finds it there goes on from it to the same
-    result: order and augmentation depend on (seed, epoch, batch) alone. on_epoch may raise to stop.
+    With `save_to`, the state is saved after each epoch that ends `save_every_s` seconds or more after the last time,
+    and a run that finds it there goes on from it to the same result: order and augmentation depend on
+    (seed, epoch, batch) alone. on_epoch may raise to stop.
 
     Raises:
         Diverged: the loss became infinite or not a number.
@@ -71,7 +73,7 @@ def fit(
     judged = average.module if recipe.ema else model
     steps = max(1, len(images) // recipe.batch)
     peaks = [group["lr"] for group in optimizer.param_groups]
-    begin = _resume(save_to, model, average, optimizer)
+    begin, saved = _resume(save_to, model, average, optimizer), time.monotonic()
 
     for epoch in range(begin, recipe.epochs):
         start, total = time.perf_counter(), 0.0
@@ -97,7 +99,8 @@ def fit(
         seconds = time.perf_counter() - start
         judged.eval()
         on_epoch(Epoch(epoch + 1, total / steps, seconds, steps * recipe.batch / seconds, judged))
-        if save_to:
+        if save_to and time.monotonic() - saved >= save_every_s:
+            saved = time.monotonic()
             checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
     return judged.eval()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 
-from harness.search import budget, worker
+from harness.search import ledger, outbox, worker
 from harness.search.study import Definition, Shared, Study, join
 
 DEFINITION = Definition(
@@ -25,9 +25,9 @@ CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cheap"])
 
 
-def opened(url: str, trials: int, lease_s: float = 60.0, seed: int = 0) -> Shared:
+def opened(url: str, trials: int, lease_s: float = 60.0, seed: int = 0, **more: Any) -> Shared:
     """Join the study; a lease may be shorter here than users may set it, so that tests needn't wait."""
-    settings = Study(name="cheap", trials=trials, sampler="random", pruner="none")
+    settings = Study(name="cheap", trials=trials, sampler="random", pruner="none", **more)
     settings.lease_s = lease_s
     return join(settings, DEFINITION, url, seed)
 
@@ -57,6 +57,19 @@ def hang(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     return figures(trial)
 
 
+def suggest_then_hang(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Draw a candidate, and stay in the trial."""
+    figures(trial)
+    return hang(trial, folder)
+
+
+def hang_deep(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Stay where no signal's handler is run, as in a library's own code."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(60)
+    return figures(trial)
+
+
 def hang_then_prune(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     """Stay in the trial until somebody writes `go`, then be pruned."""
     hang(trial, folder)
@@ -65,30 +78,39 @@ def hang_then_prune(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
 
 def die(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     """Kill the worker, as a system without memory does."""
+    figures(trial)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
 
 
-BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, hang_then_prune, die)}
+BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, suggest_then_hang, hang_deep, hang_then_prune, die)}
 
 
-def be_worker(url: str, trials: int, lease_s: float, behaviour: str, folder: Path, dies_at: str) -> None:
-    """Be a worker process. dies_at: a function of the budget that kills it instead of being run."""
+def be_worker(
+    url: str, trials: int, lease_s: float, behaviour: str, folder: Path, dies_at: str, more: dict[str, Any]
+) -> None:
+    """Be a worker process. dies_at: a function (`ledger.count`) that kills it instead of being run."""
     # a shell starts background jobs with Ctrl-C ignored, and children inherit that; `launch.worker` sets its own too
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = (folder / f"{behaviour}.txt").open("a", buffering=1)
+    worker.HUNG_S = 0.5
     if dies_at:
-        setattr(budget, dies_at, lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL))
-    shared = opened(url, trials, lease_s, seed=os.getpid())
+        room, _, name = dies_at.partition(".")
+        setattr(
+            {"ledger": ledger, "outbox": outbox}[room], name, lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL)
+        )
+    shared = opened(url, trials, lease_s, seed=os.getpid(), **more)
     run = BEHAVIOURS[behaviour]
-    worker.work(shared, lambda trial, known: run(trial, folder), lambda number: folder / str(number))
+    worker.work(shared, lambda trial, earlier: run(trial, folder), lambda number: folder / str(number))
 
 
 def start(
-    url: str, trials: int, folder: Path, lease_s: float = 60.0, behaviour: str = "quick", dies_at: str = ""
+    url: str, trials: int, folder: Path, lease_s: float = 60.0, behaviour: str = "quick", dies_at: str = "", **more: Any
 ) -> BaseProcess:
     """Start a worker process."""
-    process = CONTEXT.Process(target=be_worker, args=(url, trials, lease_s, behaviour, folder, dies_at), daemon=True)
+    process = CONTEXT.Process(
+        target=be_worker, args=(url, trials, lease_s, behaviour, folder, dies_at, more), daemon=True
+    )
     process.start()
     return process
 

@@ -14,7 +14,7 @@ share = st.floats(0, 1)
 
 def finished(*pairs: tuple[float, float]) -> list[Known]:
     """Trials by (F1 after epoch 4, F1 at the end)."""
-    return [Known(i, str(i), None, end, {4: rung}) for i, (rung, end) in enumerate(pairs)]
+    return [Known(i, None, end, {4: rung}) for i, (rung, end) in enumerate(pairs)]
 
 
 def test_the_median_gain_of_finished_trials_is_added() -> None:
@@ -27,7 +27,7 @@ def test_without_enough_finished_trials_the_f1_stands() -> None:
     """Nor do trials count that weren't looked at after this epoch, or whose F1 is not known."""
     assert forecast(0.45, 4, finished((0.4, 0.6))) == 0.45
     assert forecast(0.45, 7, finished((0.4, 0.6), (0.4, 0.6))) == 0.45
-    assert forecast(0.45, 4, [Known(1, "a", 1.0), Known(2, "b", 1.0)]) == 0.45
+    assert forecast(0.45, 4, [Known(1, 1.0), Known(2, 1.0)]) == 0.45
 
 
 @given(share, share, st.lists(st.tuples(share, share), max_size=8))

@@ -1,4 +1,4 @@
-"""The gate refuses what is known, too dear or hopeless, and nothing else."""
+"""The gate refuses what is too dear or hopeless, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.measure.competition import Competition, Figures, better, points
-from harness.search.gate import Gate, Known, duplicate, hopeless, too_dear
+from harness.search.gate import Gate, Known, hopeless, too_dear
 
 LOWER = Competition()
 HIGHER = Competition(formula="f1_squared_fps")
 figures = st.builds(Figures, st.floats(0, 1), st.floats(0.01, 10), st.floats(0.01, 10), st.integers(1, 10**9))
-
-
-def test_a_duplicate_names_the_earlier_trial() -> None:
-    """Equal digests are one candidate."""
-    known = [Known(3, "aa", 1.0), Known(5, "bb", None)]
-    assert duplicate("bb", known) == "duplicate of trial 5"
-    assert duplicate("cc", known) is None
 
 
 def test_limits_hold_and_zero_is_none() -> None:
@@ -33,12 +26,12 @@ def test_limits_hold_and_zero_is_none() -> None:
 def test_nothing_is_hopeless_at_first() -> None:
     """Without a trial that has points there is nothing to beat."""
     assert hopeless(LOWER, Figures(0, 99.0, 99.0, 1), []) is None
-    assert hopeless(LOWER, Figures(0, 99.0, 99.0, 1), [Known(0, "a", None)]) is None
+    assert hopeless(LOWER, Figures(0, 99.0, 99.0, 1), [Known(0, None)]) is None
 
 
 def test_the_reason_names_the_best_trial() -> None:
     """Both points stand in it."""
-    known = [Known(1, "a", 0.9), Known(2, "b", 0.6), Known(3, "c", 0.8)]
+    known = [Known(1, 0.9), Known(2, 0.6), Known(3, 0.8)]
     assert "trial 2 has 0.6000" in str(hopeless(LOWER, Figures(0, 2.0, 1.0, 1), known))
 
 
@@ -47,7 +40,7 @@ def test_what_could_win_is_never_refused(
     competition: Competition, mine: Figures, others: list[Figures], f1: float
 ) -> None:
     """If any F1 at this latency beats every known trial, the gate lets it train; else it names a trial."""
-    known = [Known(i, str(i), points(competition, o)) for i, o in enumerate(others)]
+    known = [Known(i, points(competition, o)) for i, o in enumerate(others)]
     reason = hopeless(competition, mine, known)
     scores = [points(competition, replace(mine, f1=x)) for x in (f1, 1.0)]
     wins = [all(better(competition, s, k.points) for k in known) for s in scores]

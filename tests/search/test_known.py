@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from cheap import figures, opened
 
-from harness.search.study import together
+from harness.search.storage import together
 from harness.search.worker import work
 
 
@@ -34,7 +34,7 @@ def test_the_trials_of_another_worker_are_known(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     mine, other = opened(url, 6), opened(url, 6)
 
-    def run(trial: optuna.Trial, known: Any) -> dict[str, Any]:
+    def run(trial: optuna.Trial, earlier: Any) -> dict[str, Any]:
         assert [k.number for k in mine.known()] == [n for n in range(trial.number) if n != 2]
         if trial.number == 2:
             raise optuna.TrialPruned("gate: too dear")
@@ -49,7 +49,7 @@ def test_the_trials_of_another_worker_are_known(tmp_path: Path) -> None:
 def test_nothing_new_costs_one_short_reading(tmp_path: Path) -> None:
     """A count, instead of all that every running trial holds."""
     shared = opened(f"sqlite:///{tmp_path}/x.db", 3)
-    work(shared, lambda trial, known: figures(trial), lambda number: tmp_path / str(number))
+    work(shared, lambda trial, earlier: figures(trial), lambda number: tmp_path / str(number))
     shared.known()
     statements: list[str] = []
     sa.event.listen(shared.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
@@ -69,8 +69,7 @@ def test_what_is_said_together_is_one_transaction(url: str) -> None:
             trial.report(i, i)
 
     counted = commits(shared.engine)
-    with together(one):
-        say(one)
+    together(one, 60, lambda: say(one))
     assert len(counted) == 1
     say(other)
     assert len(counted) == 16
@@ -83,9 +82,13 @@ def test_an_error_in_between_leaves_what_was_said_before(url: str) -> None:
     """A space that makes no candidate fails its trial, and the parameters show why; later trials work as ever."""
     shared = opened(url, 1)
     trial = shared.optuna.ask()
-    with pytest.raises(ValueError, match="no candidate"), together(trial):
+
+    def act() -> None:
         trial.suggest_float("x", 0, 1)
         raise ValueError("no candidate")
+
+    with pytest.raises(ValueError, match="no candidate"):
+        together(trial, 60, act)
     (stored,) = shared.optuna.get_trials()
     assert stored.params == trial.params
     trial.set_user_attr("later", 1)
@@ -98,8 +101,8 @@ def test_a_trial_that_was_taken_away_leaves_nothing(url: str) -> None:
     trial = shared.optuna.ask()
     trial.suggest_float("x", 0, 1)
     shared.optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError), together(trial):
-        trial.set_user_attr("figures", {})
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        together(trial, 60, lambda: trial.set_user_attr("figures", {}))
     (stored,) = shared.optuna.get_trials()
     assert stored.user_attrs == {} and stored.state == optuna.trial.TrialState.FAIL
     shared.optuna.ask().set_user_attr("next", 1)

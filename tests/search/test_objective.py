@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from harness.data.digits import DigitsOptions, load
 from harness.data.prepare import Preprocessing, prepare
@@ -23,6 +25,7 @@ from harness.models.build import build
 from harness.runtime.export import export
 from harness.search import candidate as candidates
 from harness.search import objective
+from harness.search.duplicate import Duplicate
 from harness.search.gate import Gate, Known
 from harness.search.proxy import Proxy, subset
 from harness.search.worker import reason_of
@@ -73,10 +76,12 @@ class Ran:
     figures: dict[str, Any]
 
 
-def run(task: objective.Task, folder: Path, *known: Known, trial: optuna.Trial | None = None) -> dict[str, Any]:
+def run(
+    task: objective.Task, folder: Path, *known: Known, trial: optuna.Trial | None = None, earlier: Path | None = None
+) -> dict[str, Any]:
     """Run one trial."""
     with mirrored("disabled", folder, study="s", run="1", job_type="trial", config={}) as mirror:
-        return objective.run(trial or asked(), task, lambda: list(known), folder, mirror)
+        return objective.run(trial or asked(), task, lambda: list(known), folder, mirror, earlier)
 
 
 def asked(pruner: optuna.pruners.BasePruner | None = None) -> optuna.Trial:
@@ -99,7 +104,7 @@ def read(ran: Ran, name: str) -> Any:
 
 def test_the_folder_holds_what_rebuilds_the_trial(ran: Ran) -> None:
     """And nothing half-written."""
-    names = {"candidate.json", "metrics.jsonl", "model.onnx", "latency.json", "result.json", "weights.pt"}
+    names = {"candidate.json", "metrics.jsonl", "model.onnx", "latency.json", "result.json", "weights.pt", "begun.json"}
     assert {p.name for p in ran.folder.iterdir()} == names
     rows = Journal(ran.folder).rows()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
@@ -169,19 +174,107 @@ def test_the_same_trial_gives_the_same_f1(
     assert json.loads((tmp_path / "latency.json").read_text())["cached_from"] == str(ran.folder / "model.onnx")
 
 
-def test_a_duplicate_is_pruned_before_it_is_built(ran: Ran, task: objective.Task, tmp_path: Path) -> None:
-    """The reason names the trial that was first."""
-    known = [Known(3, "another", 0.5), Known(7, ran.trial.user_attrs["digest"], 0.5)]
-    with pytest.raises(optuna.TrialPruned, match="^gate: duplicate of trial 7$"):
-        run(task, tmp_path, *known)
-    assert [p.name for p in tmp_path.iterdir()] == ["candidate.json"]
+def told(trial: optuna.Trial, task: objective.Task, folder: Path, state: TrialState = TrialState.COMPLETE) -> None:
+    """Run a trial and tell the study, as a worker does."""
+    figures = run(task, folder, trial=trial)
+    trial.set_user_attr("figures", figures)
+    trial.set_user_attr("reason", "gate: too dear")
+    trial.study.tell(trial, figures["points"] if state == TrialState.COMPLETE else None, state=state)
+
+
+def same(study: optuna.Study, first: optuna.Trial, **changed: Any) -> optuna.Trial:
+    """A trial of the same parameters, but for those that are changed."""
+    study.enqueue_trial(first.params | changed)
+    return study.ask()
+
+
+def test_the_same_built_network_with_the_same_recipe_is_not_trained_twice(task: objective.Task, tmp_path: Path) -> None:
+    """Though it is described otherwise; its twin's figures come with the refusal. Another recipe trains."""
+    (drawn,) = SPACE["model"]["stages"]
+    twice, whole = ({"block": "conv", "channels": 16, "repeat": n} for n in (2, 1))
+    one, other = (replace(task, space=SPACE | {"model": {"stages": [drawn, *s]}}) for s in ([twice], [whole, whole]))
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    first = study.ask()
+    told(first, one, tmp_path / "first")
+    again = same(study, first)
+    with pytest.raises(Duplicate, match="^duplicate of trial 0$") as e:
+        run(other, tmp_path / "again", trial=again)
+    assert again.user_attrs["digest"] != first.user_attrs["digest"]
+    assert again.user_attrs["built"] == first.user_attrs["built"]
+    assert e.value.figures == first.user_attrs["figures"] and e.value.pruned is None
+    assert not (tmp_path / "again" / "metrics.jsonl").exists()
+    lr = "recipe.optimizer.lr"
+    run(one, tmp_path / "third", trial=same(study, first, **{lr: first.params[lr] / 2}))
+
+
+def test_a_twin_that_was_pruned_or_is_running_is_known_too(task: objective.Task, tmp_path: Path) -> None:
+    """Of two that run, the later yields; one that failed has told nothing, so the next trains."""
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    first = study.ask()
+    run(task, tmp_path / "0", trial=first)
+    second = same(study, first)
+    with pytest.raises(Duplicate) as e:
+        run(task, tmp_path / "1", trial=second)
+    assert (e.value.number, e.value.figures, e.value.pruned) == (0, None, None)
+    study.tell(second, state=TrialState.FAIL)
+    study.tell(first, state=TrialState.FAIL)
+    third = same(study, first)
+    told(third, task, tmp_path / "2", TrialState.PRUNED)
+    with pytest.raises(Duplicate) as e:
+        run(task, tmp_path / "3", trial=same(study, first))
+    assert (e.value.number, e.value.pruned) == (2, "gate: too dear")
+
+
+def test_a_stopped_trial_is_gone_on_with_to_the_same_result(
+    ran: Ran, task: objective.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its last checkpoint, in its layout and number format; a damaged checkpoint is left, and it trains anew."""
+    monkeypatch.setattr(objective, "SAVE_S", 0.0)
+    monkeypatch.setattr(objective, "probe", lambda *_: Precision(**ran.figures["precision"]))
+    stopped, trials = tmp_path / "stopped", asked().study
+    first = trials.ask()
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    mirror = SimpleNamespace(describe=lambda _: None, summary=lambda _: None, log=stop)
+    with pytest.raises(KeyboardInterrupt):
+        objective.run(first, task, lambda: [], stopped, mirror)
+    assert (stopped / "checkpoint.pt").exists() and not (stopped / "result.json").exists()
+    trials.tell(first, state=TrialState.FAIL)
+
+    monkeypatch.setattr(objective, "probe", lambda *_: pytest.fail("it must compute as it did"))
+    trained: list[int] = []
+    fit = objective.fit
+
+    def counted(*arguments: Any, on_epoch: Any, **options: Any) -> Any:
+        return fit(*arguments, on_epoch=lambda e: (trained.append(e.number), on_epoch(e)), **options)
+
+    monkeypatch.setattr(objective, "fit", counted)
+    figures = run(task, tmp_path / "on", trial=same(trials, first), earlier=stopped)
+    assert trained == [4, 5]
+    assert [row["epoch"] for row in Journal(tmp_path / "on").rows()] == [1, 2, 3, 4, 5]
+    straight = Journal(tmp_path / "straight")
+    monkeypatch.setattr(objective, "probe", lambda *_: Precision(**ran.figures["precision"]))
+    whole = run(task, straight.path.parent, trial=same(optuna.create_study(), first))
+    assert (figures["f1"], figures["rungs"]) == (whole["f1"], whole["rungs"])
+    losses = [[row["loss"] for row in Journal(tmp_path / name).rows()] for name in ("on", "straight")]
+    assert losses[0] == losses[1]
+    assert not (tmp_path / "on" / "checkpoint.pt").exists()
+
+    damaged = stopped / "checkpoint.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    trained.clear()
+    again = run(task, tmp_path / "anew", trial=same(optuna.create_study(), first), earlier=stopped)
+    assert trained == [1, 2, 3, 4, 5] and again["f1"] == whole["f1"]
 
 
 def test_a_hopeless_candidate_is_pruned_before_it_trains(task: objective.Task, tmp_path: Path) -> None:
     """Not even F1 = 1 would make it the best; what was measured is kept."""
     trial = asked()
     with pytest.raises(optuna.TrialPruned, match="^gate: at best .* points at this latency, trial 2 has 0.0000$"):
-        run(task, tmp_path, Known(2, "another", 0.0), trial=trial)
+        run(task, tmp_path, Known(2, 0.0), trial=trial)
     assert trial.user_attrs["cost"]["latency_ms"] > 0
     assert (tmp_path / "latency.json").exists() and not (tmp_path / "metrics.jsonl").exists()
 
@@ -217,7 +310,7 @@ def test_two_objectives_neither_report_nor_prune(task: objective.Task, tmp_path:
     """F1 and ratio both come out, where Optuna itself refuses reports; no trial is hopeless."""
     study = optuna.create_study(directions=["maximize", "minimize"])
     trial = study.ask()
-    figures = run(replace(task, objective="pareto"), tmp_path, Known(0, "another", None), trial=trial)
+    figures = run(replace(task, objective="pareto"), tmp_path, Known(0, None), trial=trial)
     study.tell(trial, (figures["f1"], figures["ratio"]))
     assert study.trials[0].values == [figures["f1"], figures["ratio"]]
     assert "f1" in Journal(tmp_path).rows()[1]

@@ -17,7 +17,7 @@ def decisions(direction: str, others: list[dict[int, float]], mine: dict[int, fl
     """Ours, and Optuna's, on the same finished trials."""
     study = optuna.create_study(direction=direction)
     study.add_trials([optuna.trial.create_trial(value=0.5, intermediate_values=values) for values in others])
-    known = [Known(number, "", 0.5, reports=values) for number, values in enumerate(others)]
+    known = [Known(number, 0.5, reports=values) for number, values in enumerate(others)]
     trial = optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING, intermediate_values=mine, params={}, distributions={}
     )
