@@ -3,6 +3,7 @@
     python tune.py                                          8x8 digits, SQLite, minutes
     python tune.py data=cifar10 data.root=PATH proxy=small_cifar study.trials=40 workers=2
     python tune.py storage.url=postgresql://user:password@host/db study.name=ours workers=4
+    python tune.py launch=slurm slurm.partition=cpu workers=40         the same as Slurm jobs; or launch=ray
 
 The same command resumes a study; the same url and study.name on another machine joins it.
 """
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> None:
         name, options, settings.space, settings.proxy, settings.competition, settings.gate, settings.study,
         settings.storage.url, settings.latency_s, settings.device, fixed(settings.layout, settings.dtype),
         settings.track, Path(settings.runs),
-        threads=max(1, cores() // max(1, settings.workers)),
+        settings.slurm.cpus if settings.launch == "slurm" else max(1, cores() // max(1, settings.workers)),
+        settings.launch, settings.slurm, settings.ray,
     )  # fmt: skip
     summarise(launch.run(job, settings.workers).optuna, job.folder)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.measure.competition import Competition
+from harness.search.crew import Ray, Slurm
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
 from harness.search.study import Study
@@ -53,6 +54,9 @@ class Tune:
     study: Study = field(default_factory=Study)
     storage: Storage = field(default_factory=Storage)
     workers: int = 1
+    launch: str = "local"
+    slurm: Slurm = field(default_factory=Slurm)
+    ray: Ray = field(default_factory=Ray)
     latency_s: float = 1.5
     device: str = "auto"
     layout: str = "auto"

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import slurm
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
@@ -87,3 +89,13 @@ def mariadb_url(mariadb_server: int) -> str:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     root.dispose()
     return f"mysql://root@127.0.0.1:{mariadb_server}/{name}"
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[None]:
+    """A real Slurm of one node, where Debian's slurm-wlm and munge are installed."""
+    pytest.importorskip("submitit", reason="submitit isn't installed (pip install 'harness[scale]')")
+    if lacking := slurm.lacking():
+        pytest.skip(f"no {', '.join(lacking)} here (Debian: apt-get install slurm-wlm munge)")
+    with TemporaryDirectory(prefix="harness-") as folder, slurm.cluster(Path(folder)):
+        yield

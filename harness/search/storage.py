@@ -17,10 +17,11 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock
 from optuna.exceptions import OptunaError, TrialPruned
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import database
+from harness.search.lean import Lean
 
 T = TypeVar("T")
 PATIENCE_S = 300.0
@@ -54,7 +55,7 @@ def patient(storage: BaseStorage, url: str, patience_s: float) -> Any:
     return storage
 
 
-def opened(url: str, patience_s: float = PATIENCE_S) -> RDBStorage:
+def opened(url: str, patience_s: float = PATIENCE_S) -> Lean:
     """Open Optuna's storage and create its tables.
 
     Raises:
@@ -83,12 +84,12 @@ def alone(url: str) -> Iterator[None]:
         yield
 
 
-def _created(url: str) -> RDBStorage:
+def _created(url: str) -> Lean:
     """Open the storage; another host may be creating its tables at this moment."""
     for attempt in range(5):
         try:
             target = database.address(url).render_as_string(hide_password=False)
-            storage = RDBStorage(target, engine_kwargs=database.options(url))
+            storage = Lean(target, database.options(url))
             database.careful(storage.engine)
             return storage
         except (IntegrityError, ProgrammingError, OperationalError) as e:
@@ -107,38 +108,21 @@ def step(study: optuna.Study, engine: sa.Engine, patience_s: float, act: Callabl
     Behind a gRPC proxy Optuna's part is in transactions of its own, before the one of our tables ends.
 
     Raises:
-        HarnessError: the database was away for longer than `patience_s`.
+        Away: the database was away for longer than `patience_s`.
     """
     if getattr(_here, "inside", False):
         raise AssertionError("a step within a step")
+    backend = getattr(study._storage, "_backend", None)
 
     def once() -> T:
-        with _transaction(study._storage, engine) as connection:
-            return act(connection)
+        with backend.transaction() if isinstance(backend, Lean) else engine.begin() as connection:
+            _here.inside = True
+            try:
+                return act(connection)
+            finally:
+                _here.inside = False
 
     return database.patiently(once, patience_s, engine.url)
-
-
-@contextlib.contextmanager
-def _transaction(storage: BaseStorage, engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction of the engine's, which Optuna's sessions of this thread join.
-
-    Source: https://docs.sqlalchemy.org/en/20/orm/session_transaction.html (joining a session into an external
-        transaction)
-    """
-    backend = getattr(storage, "_backend", None)
-    with engine.connect() as connection, connection.begin():
-        if not isinstance(backend, RDBStorage):
-            yield connection
-            return
-        backend.scoped_session.remove()
-        backend.scoped_session(bind=connection)  # this thread's sessions, until they are removed
-        _here.inside = True
-        try:
-            yield connection
-        finally:
-            _here.inside = False
-            backend.scoped_session.remove()
 
 
 def together(trial: optuna.Trial, patience_s: float, act: Callable[[], T]) -> T:
@@ -150,7 +134,7 @@ def together(trial: optuna.Trial, patience_s: float, act: Callable[[], T]) -> T:
         HarnessError: the database was away for longer than `patience_s`.
     """
     backend = getattr(trial.storage, "_backend", None)
-    if not isinstance(backend, RDBStorage):  # a study in memory, or behind a proxy
+    if not isinstance(backend, Lean):  # a study in memory, or behind a proxy
         return act()
     _ = trial.relative_params  # the sampler's long work comes first: inside, it would keep other workers waiting
     known, failure = trial._cached_frozen_trial, None

@@ -1,0 +1,47 @@
+"""What starts a study's workers is told, and what it tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harness.errors import HarnessError
+
+
+@dataclass
+class Slurm:
+    """What Slurm gives each worker. extra: other options of sbatch, such as {account: vision}.
+
+    minutes: a job that isn't through by then is queued again.
+    """
+
+    partition: str = ""
+    minutes: int = 240
+    cpus: int = 1
+    memory_gb: float = 4.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # two of them pass between the word that the end is near and the end, and a worker takes some time to start
+        for name, least in (("minutes", 5), ("cpus", 1), ("memory_gb", 0.5)):
+            if getattr(self, name) < least:
+                raise HarnessError(
+                    f"slurm.{name}={getattr(self, name)}: allowed: {least} or more", f"set slurm.{name}={least}"
+                )
+
+
+@dataclass
+class Ray:
+    """Which Ray runs the workers. address: one that is started on this machine (''), or auto or host:port."""
+
+    address: str = ""
+
+
+class Crew(Protocol):
+    """The workers that were started by one command."""
+
+    def ended(self) -> dict[str, str]:
+        """Tell which workers have ended, by name, and what went wrong; nothing did where that is ''."""
+
+    def stop(self) -> None:
+        """Stop those that still run, give them time to let go of their slots, and clear up; safe to be called twice."""

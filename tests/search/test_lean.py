@@ -1,0 +1,192 @@
+"""What our storage writes reads, through Optuna, as what Optuna's own storage writes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from harness import database
+from harness.search import storage
+from harness.search.lean import Lean
+
+RANGES = {
+    "lr": FloatDistribution(1e-5, 1.0, log=True),
+    "width": IntDistribution(8, 64, step=8),
+    "block": CategoricalDistribution(("conv", None, 3, True)),
+}
+VALUES = {"lr": (1e-5, 0.3), "width": (8, 64), "block": ("conv", None, 3, True)}
+NUMBERS = (0.0, -1.5, 1e300, 5e-324, math.inf, -math.inf)
+Storage = Lean | RDBStorage
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Lean, RDBStorage]]:
+    """Our storage and Optuna's, each with a study of its own in one new database."""
+    lite = f"sqlite:///{tmp_path}/x.db"
+    url = lite if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
+    ours = storage.opened(url)
+    theirs = RDBStorage(database.address(url).render_as_string(hide_password=False))
+    database.careful(theirs.engine)
+    for name, one in (("ours", ours), ("theirs", theirs)):
+        one.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE], name)
+    yield ours, theirs
+    ours.engine.dispose()
+    theirs.engine.dispose()
+
+
+def studies(both: tuple[Lean, RDBStorage]) -> tuple[int, int]:
+    """The ids of the two studies."""
+    return tuple(one.get_study_id_from_name(name) for one, name in zip(both, ("ours", "theirs"), strict=True))
+
+
+def plain(trial: FrozenTrial) -> dict[str, Any]:
+    """All of a trial but its id and the moments; that it has a moment is part of it."""
+    fields = ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs")
+    begun, ended = trial.datetime_start is not None, trial.datetime_complete is not None
+    reports = {step: repr(value) for step, value in trial.intermediate_values.items()}  # NaN is not equal to itself
+    return {name: getattr(trial, name) for name in fields} | {"reports": reports, "begun": begun, "ended": ended}
+
+
+def outcome(act: Callable[[], Any]) -> Any:
+    """What a call returns, or the kind of error it raises."""
+    try:
+        return act()
+    except (optuna.exceptions.UpdateFinishedTrialError, ValueError, KeyError) as e:
+        return type(e)
+
+
+def calls(draw: random.Random, trials: int) -> Iterator[Callable[[Storage, list[int]], Any]]:
+    """Yield random calls on trials that may be running or ended; the same for each storage."""
+    for _ in range(120):
+        at, kind = draw.randrange(trials), draw.choice(["param", "attr", "report", "end"])
+        if kind == "param":
+            name = draw.choice([*RANGES])
+            inner = RANGES[name].to_internal_repr(draw.choice(VALUES[name]))
+            wrong = draw.random() < 0.05 and name == "lr"  # another range under the same name
+            given = CategoricalDistribution((1, 2)) if wrong else RANGES[name]
+            yield lambda s, ids, at=at, n=name, v=inner, d=given: s.set_trial_param(ids[at], n, v, d)
+        elif kind == "attr":
+            value = draw.choice([None, 1, "tränen 'x' %", {"a": [1, {"b": None}]}, [0.1]])
+            key = draw.choice(["a", "b"])
+            yield lambda s, ids, at=at, k=key, v=value: s.set_trial_user_attr(ids[at], k, v)
+        elif kind == "report":
+            value, step = draw.choice([*NUMBERS, math.nan]), draw.randrange(3)
+            yield lambda s, ids, at=at, v=value, n=step: s.set_trial_intermediate_value(ids[at], n, v)
+        elif draw.random() < 0.2:
+            state = draw.choice([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+            values = [draw.choice(NUMBERS), 1.0] if state == TrialState.COMPLETE else None
+            yield lambda s, ids, at=at, t=state, v=values: s.set_trial_state_values(ids[at], t, v)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("joined", [False, True])
+def test_random_writes_read_alike(both: tuple[Lean, RDBStorage], seed: int, joined: bool) -> None:
+    """One by one, and joined in transactions; errors are of the same kind, too."""
+    templates = [
+        None,
+        create_trial(state=TrialState.RUNNING, user_attrs={"worker": "w"}),
+        create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"lr": 0.1}}),
+        create_trial(
+            state=TrialState.RUNNING,
+            params={"lr": 0.3},
+            distributions={"lr": RANGES["lr"]},
+            intermediate_values={0: 0.5},
+            user_attrs={"retry_of": 1},
+        ),  # fmt: skip
+        create_trial(values=[1.0, math.inf], params={"width": 16}, distributions={"width": RANGES["width"]}),
+        create_trial(state=TrialState.PRUNED, intermediate_values={1: math.nan}),
+    ]
+    acts, seen = list(calls(random.Random(seed), len(templates))), []
+    for one, study in zip(both, studies(both), strict=True):
+        ids = [one.create_new_trial(study, template) for template in templates]
+        said = []
+        for act in acts:
+            if joined and isinstance(one, Lean):
+                with_transaction = lambda act=act, one=one, ids=ids: _joined(one, lambda: act(one, ids))  # noqa: E731
+                said.append(outcome(with_transaction))
+            else:
+                said.append(outcome(lambda act=act, one=one, ids=ids: act(one, ids)))
+        seen.append((said, [plain(t) for t in one.get_all_trials(study)]))
+    ours, theirs = seen
+    assert ours[1] == theirs[1]
+    assert [a if isinstance(a, type) else None for a in ours[0]] == [
+        b if isinstance(b, type) else None for b in theirs[0]
+    ]
+    assert any(isinstance(kind, type) for kind in ours[0])
+
+
+def _joined(one: Lean, act: Callable[[], Any]) -> Any:
+    with one.transaction():
+        return act()
+
+
+def test_the_comparison_notices_a_write_that_is_lost(
+    both: tuple[Lean, RDBStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: a storage that forgets reports."""
+    monkeypatch.setattr(both[0], "set_trial_intermediate_value", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_random_writes_read_alike(both, 0, False)
+
+
+def test_a_running_trial_can_be_read_by_both(both: tuple[Lean, RDBStorage]) -> None:
+    """Times are in UTC in the table, local in the trial: what one writes the other reads within a second."""
+    ours, theirs = both
+    study = studies(both)[0]
+    mine, other = ours.create_new_trial(study), theirs.create_new_trial(study)
+    ours.set_trial_state_values(mine, TrialState.COMPLETE, [1.0, 2.0])
+    theirs.set_trial_state_values(other, TrialState.COMPLETE, [1.0, 2.0])
+    first, second = theirs.get_trial(mine), ours.get_trial(other)
+    assert (first.number, second.number) == (0, 1)
+    for moment in ("datetime_start", "datetime_complete"):
+        assert abs((getattr(first, moment) - getattr(second, moment)).total_seconds()) < 5
+
+
+def test_an_error_undoes_a_transaction_and_what_was_made_in_it(both: tuple[Lean, RDBStorage]) -> None:
+    """The next trial may get the same id; nothing of the first is remembered."""
+    ours, study = both[0], studies(both)[0]
+    with pytest.raises(RuntimeError), ours.transaction():
+        ours.create_new_trial(study, create_trial(state=TrialState.RUNNING, user_attrs={"ghost": 1}))
+        raise RuntimeError
+    assert ours.get_all_trials(study) == []
+    real = ours.create_new_trial(study)
+    assert ours.get_trial(real).user_attrs == {} and ours.get_trial(real).number == 0
+
+
+def test_few_statements_are_made(both: tuple[Lean, RDBStorage]) -> None:
+    """A trial of 4 parameters, 3 attributes and 2 reports: at most 25, where Optuna makes more than 50."""
+    counted = []
+    for one, name in zip(both, ("ours", "theirs"), strict=True):
+        study = optuna.load_study(study_name=name, storage=one)
+        statements: list[str] = []
+        sa.event.listen(one.engine, "before_cursor_execute", lambda *a, s=statements: s.append(a[2]))
+
+        def trial(study: optuna.Study = study) -> None:
+            t = study.ask()
+            for i in range(4):
+                t.suggest_float(f"x{i}", 0, 1)
+            for i in range(3):
+                t.set_user_attr(f"a{i}", i)
+            t.storage.set_trial_intermediate_value(t._trial_id, 0, 1.0)
+            t.storage.set_trial_state_values(t._trial_id, TrialState.COMPLETE, [1.0, 2.0])
+
+        for _ in range(2):  # the second knows the parameters' ranges
+            statements.clear()
+            if isinstance(one, Lean):
+                with one.transaction():
+                    trial()
+            else:
+                trial()
+        counted.append(len([s for s in statements if not s.startswith(("BEGIN", "SELECT 1"))]))
+    assert counted[0] <= 25 and counted[1] > 50, counted
