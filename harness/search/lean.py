@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna import distributions
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
@@ -73,10 +74,12 @@ class Lean(RDBStorage):
     def _check(self, connection: sa.Connection, trial_id: int | None) -> None:
         if trial_id is None:
             return
-        state = connection.scalar(sa.select(TRIALS.c.state).where(TRIALS.c.trial_id == trial_id).with_for_update())
-        if state is None:
+        columns = sa.select(TRIALS.c.state, TRIALS.c.number).where(TRIALS.c.trial_id == trial_id)
+        row = connection.execute(columns.with_for_update()).one_or_none()
+        if row is None:
             raise KeyError(f"no trial with id {trial_id}")
-        self.check_trial_is_updatable(trial_id, state)
+        if row.state.is_finished():  # check_trial_is_updatable reads it once more, by a second connection: SQLite waits
+            raise UpdateFinishedTrialError(f"trial {row.number} has ended and can not be changed")
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """Create a trial; its number is how many there are, which the lock on the study keeps true."""
@@ -132,7 +135,8 @@ class Lean(RDBStorage):
             if previous_distribution is not None:
                 distributions.check_distribution_compatibility(previous_distribution, distribution)
             row = {"trial_id": trial_id} | _param(param_name, param_value_internal, distribution)
-            self._put(connection, PARAMS, ("trial_id", "param_name"), row)
+            # a parameter keeps its first value, as in Optuna's own storage
+            connection.execute(_upsert(self.engine.name, PARAMS, ("trial_id", "param_name"), tuple(row), True), row)
 
     def _distribution(
         self, connection: sa.Connection, trial_id: int, name: str
@@ -175,12 +179,17 @@ class Lean(RDBStorage):
 
 
 @functools.cache
-def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...]) -> sa.Insert:
+def _upsert(
+    dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...], keep: bool = False
+) -> sa.Insert:
     """Make the statement once: that takes longer than to carry it out."""
     insert = INSERT[dialect](table).values({name: sa.bindparam(name) for name in columns})
     rest = [name for name in columns if name not in key]
     if dialect == "mysql":
-        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in rest})
+        same = {name: table.c[name] for name in key}  # IGNORE would hide other errors, too
+        return insert.on_duplicate_key_update(same if keep else {name: insert.inserted[name] for name in rest})
+    if keep:
+        return insert.on_conflict_do_nothing(index_elements=key)
     return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in rest})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -58,12 +59,14 @@ def plain(trial: FrozenTrial) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in fields} | {"reports": reports, "begun": begun, "ended": ended}
 
 
-def outcome(act: Callable[[], Any]) -> Any:
-    """What a call returns, or the kind of error it raises."""
+def outcome(one: Storage, ids: list[int], act: Callable[[Storage, list[int]], Any], joined: bool) -> str:
+    """The kind of error that a call raises."""
     try:
-        return act()
+        with one.transaction() if joined and isinstance(one, Lean) else contextlib.nullcontext():
+            act(one, ids)
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError, KeyError) as e:
-        return type(e)
+        return type(e).__name__
+    return "done"
 
 
 def calls(draw: random.Random, trials: int) -> Iterator[Callable[[Storage, list[int]], Any]]:
@@ -73,7 +76,7 @@ def calls(draw: random.Random, trials: int) -> Iterator[Callable[[Storage, list[
         if kind == "param":
             name = draw.choice([*RANGES])
             inner = RANGES[name].to_internal_repr(draw.choice(VALUES[name]))
-            wrong = draw.random() < 0.05 and name == "lr"  # another range under the same name
+            wrong = draw.random() < 0.3  # another range under the same name
             given = CategoricalDistribution((1, 2)) if wrong else RANGES[name]
             yield lambda s, ids, at=at, n=name, v=inner, d=given: s.set_trial_param(ids[at], n, v, d)
         elif kind == "attr":
@@ -89,46 +92,37 @@ def calls(draw: random.Random, trials: int) -> Iterator[Callable[[Storage, list[
             yield lambda s, ids, at=at, t=state, v=values: s.set_trial_state_values(ids[at], t, v)
 
 
-@pytest.mark.parametrize("seed", range(4))
+TEMPLATES = [
+    None,
+    create_trial(state=TrialState.RUNNING, user_attrs={"worker": "w"}),
+    create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"lr": 0.1}}),
+    create_trial(
+        state=TrialState.RUNNING,
+        params={"lr": 0.3},
+        distributions={"lr": RANGES["lr"]},
+        intermediate_values={0: 0.5},
+        user_attrs={"retry_of": 1},
+    ),
+    create_trial(values=[1.0, math.inf], params={"width": 16}, distributions={"width": RANGES["width"]}),
+    create_trial(state=TrialState.PRUNED, intermediate_values={1: math.nan}),
+]
+
+
 @pytest.mark.parametrize("joined", [False, True])
-def test_random_writes_read_alike(both: tuple[Lean, RDBStorage], seed: int, joined: bool) -> None:
+def test_random_writes_read_alike(both: tuple[Lean, RDBStorage], joined: bool) -> None:
     """One by one, and joined in transactions; errors are of the same kind, too."""
-    templates = [
-        None,
-        create_trial(state=TrialState.RUNNING, user_attrs={"worker": "w"}),
-        create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"lr": 0.1}}),
-        create_trial(
-            state=TrialState.RUNNING,
-            params={"lr": 0.3},
-            distributions={"lr": RANGES["lr"]},
-            intermediate_values={0: 0.5},
-            user_attrs={"retry_of": 1},
-        ),  # fmt: skip
-        create_trial(values=[1.0, math.inf], params={"width": 16}, distributions={"width": RANGES["width"]}),
-        create_trial(state=TrialState.PRUNED, intermediate_values={1: math.nan}),
-    ]
-    acts, seen = list(calls(random.Random(seed), len(templates))), []
-    for one, study in zip(both, studies(both), strict=True):
-        ids = [one.create_new_trial(study, template) for template in templates]
-        said = []
-        for act in acts:
-            if joined and isinstance(one, Lean):
-                with_transaction = lambda act=act, one=one, ids=ids: _joined(one, lambda: act(one, ids))  # noqa: E731
-                said.append(outcome(with_transaction))
-            else:
-                said.append(outcome(lambda act=act, one=one, ids=ids: act(one, ids)))
-        seen.append((said, [plain(t) for t in one.get_all_trials(study)]))
-    ours, theirs = seen
-    assert ours[1] == theirs[1]
-    assert [a if isinstance(a, type) else None for a in ours[0]] == [
-        b if isinstance(b, type) else None for b in theirs[0]
-    ]
-    assert any(isinstance(kind, type) for kind in ours[0])
-
-
-def _joined(one: Lean, act: Callable[[], Any]) -> Any:
-    with one.transaction():
-        return act()
+    for seed in range(4):
+        acts, seen = list(calls(random.Random(seed), len(TEMPLATES))), []
+        for one, study in zip(both, studies(both), strict=True):
+            ids = [one.create_new_trial(study, template) for template in TEMPLATES]
+            said = [outcome(one, ids, act, joined) for act in acts]
+            seen.append((said, [plain(t) for t in one.get_all_trials(study)[-len(ids) :]]))
+        ours, theirs = seen
+        # pytest's picture of how two deep lists differ takes minutes
+        differ = [f"{a}\n{b}" for a, b in zip(ours[1], theirs[1], strict=True) if a != b]
+        assert not differ, "\n".join(differ)
+        assert ours[0] == theirs[0]
+        assert {"done", "UpdateFinishedTrialError", "ValueError"} <= {*ours[0]}
 
 
 def test_the_comparison_notices_a_write_that_is_lost(
@@ -137,7 +131,7 @@ def test_the_comparison_notices_a_write_that_is_lost(
     """The negative control: a storage that forgets reports."""
     monkeypatch.setattr(both[0], "set_trial_intermediate_value", lambda *_: None)
     with pytest.raises(AssertionError):
-        test_random_writes_read_alike(both, 0, False)
+        test_random_writes_read_alike(both, False)
 
 
 def test_a_running_trial_can_be_read_by_both(both: tuple[Lean, RDBStorage]) -> None:
@@ -165,12 +159,14 @@ def test_an_error_undoes_a_transaction_and_what_was_made_in_it(both: tuple[Lean,
 
 
 def test_few_statements_are_made(both: tuple[Lean, RDBStorage]) -> None:
-    """A trial of 4 parameters, 3 attributes and 2 reports: at most 25, where Optuna makes more than 50."""
-    counted = []
+    """A trial of 4 parameters, 3 attributes and a report: two thirds of Optuna's statements, and one transaction."""
+    counted, begun = [], []
     for one, name in zip(both, ("ours", "theirs"), strict=True):
         study = optuna.load_study(study_name=name, storage=one)
         statements: list[str] = []
+        starts: list[int] = []
         sa.event.listen(one.engine, "before_cursor_execute", lambda *a, s=statements: s.append(a[2]))
+        sa.event.listen(one.engine, "begin", lambda _, s=starts: s.append(1))
 
         def trial(study: optuna.Study = study) -> None:
             t = study.ask()
@@ -182,11 +178,10 @@ def test_few_statements_are_made(both: tuple[Lean, RDBStorage]) -> None:
             t.storage.set_trial_state_values(t._trial_id, TrialState.COMPLETE, [1.0, 2.0])
 
         for _ in range(2):  # the second knows the parameters' ranges
-            statements.clear()
-            if isinstance(one, Lean):
-                with one.transaction():
-                    trial()
-            else:
+            statements.clear(), starts.clear()
+            with one.transaction() if isinstance(one, Lean) else contextlib.nullcontext():
                 trial()
         counted.append(len([s for s in statements if not s.startswith(("BEGIN", "SELECT 1"))]))
-    assert counted[0] <= 25 and counted[1] > 50, counted
+        begun.append(len(starts))
+    assert counted[0] <= 2 / 3 * counted[1], counted
+    assert begun[0] == 1 and begun[1] > 10, begun
