@@ -16,6 +16,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.measure.latency import Latency
 from harness.measure.machine import steal_s
+from harness.parent import die_with
 from harness.runtime.engines import load
 from harness.runtime.onnx import input_shape
 
@@ -33,6 +34,7 @@ WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything c
 def main() -> None:
     """Read a job as JSON from stdin, do it, write the result as JSON to the path it names."""
     job = json.load(sys.stdin)
+    die_with(job["parent"], signal.SIGKILL)
     pin(job["threads"])
     verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end}[job["verb"]]
     Path(job["result"]).write_text(json.dumps(_answer(verb, job)))
@@ -95,6 +97,7 @@ def measure(job: dict) -> dict:
 def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
     """Do a job in a forked copy of this process, which has itself loaded no model and so has no threads."""
     end, start = os.pipe()
+    job = job | {"parent": os.getpid()}
     if pid := os.fork():
         os.close(start)
         with open(end, "rb") as pipe:
@@ -107,6 +110,7 @@ def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
             raise HarnessError(*found["error"])
         return found
     try:
+        die_with(job["parent"], signal.SIGKILL)
         signal.setitimer(signal.ITIMER_REAL, job["timeout_s"])  # an engine that hangs must not outlive whoever asked
         with open(start, "wb") as pipe:
             pipe.write(json.dumps(_answer(verb, job)).encode())

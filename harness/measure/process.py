@@ -87,7 +87,7 @@ def _child(job: dict[str, Any], folder: str, timeout_s: float) -> dict[str, Any]
     try:
         done = subprocess.run(
             [sys.executable, "-m", "harness.measure.clock"],
-            input=json.dumps(job | {"result": str(result), "timeout_s": timeout_s}),
+            input=json.dumps(job | {"result": str(result), "timeout_s": timeout_s, "parent": os.getpid()}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -37,11 +37,22 @@ class Ray:
     address: str = ""
 
 
+LIVES = 10
+"""How many times a worker is started again whose process died. A candidate that kills its worker is set aside after
+three, and the budget is exact anyway: this ends what can't go well at all."""
+
+
 class Crew(Protocol):
     """The workers that were started by one command."""
 
     def ended(self) -> dict[str, str]:
-        """Tell which workers have ended, by name, and what went wrong; nothing did where that is ''."""
+        """Tell which workers have ended, by name, and what went wrong; nothing did where that is ''.
+
+        One that was killed may have been replaced, up to LIVES times.
+        """
+
+    def running(self) -> int:
+        """Count the workers that run, or wait for their turn."""
 
     def stop(self) -> None:
         """Stop those that still run, give them time to let go of their slots, and clear up; safe to be called twice."""

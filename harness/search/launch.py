@@ -55,7 +55,7 @@ def run(job: Job, workers: int) -> Shared:
     augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(shared, start(replace(job, deadline=_deadline(shared)), workers), workers)
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), workers))
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
@@ -102,7 +102,7 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
     )
 
 
-def _watch(shared: Shared, crew: Crew, workers: int) -> None:
+def _watch(shared: Shared, crew: Crew) -> None:
     """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
     shown: set[int] = set()
     told: set[str] = set()
@@ -120,13 +120,13 @@ def _watch(shared: Shared, crew: Crew, workers: int) -> None:
                     if words and name not in told:
                         told.add(name)
                         ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
-                        bar.write(f"{name}: {words}{'; the others go on' if len(ended) < workers else ''}")
+                        bar.write(f"{name}: {words}{'; the study goes on' if crew.running() else ''}")
                 left = _left(shared)
                 if total - left != bar.n or sys.stdout.isatty():
                     bar.n = total - left
                     bar.refresh()
                 finished_at = finished_at or (None if left else time.monotonic())
-                if len(ended) == workers or (finished_at and time.monotonic() - finished_at > IDLE_S):
+                if not crew.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
                     break
                 time.sleep(1)
     except KeyboardInterrupt:

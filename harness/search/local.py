@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from harness.search.crew import Crew
+from harness.parent import die_with
+from harness.search.crew import LIVES, Crew
 from harness.search.process import Job, worker
 
 STOP_S = 30.0
 """How long a worker may take to let go of its slot."""
-PR_SET_PDEATHSIG = 1  # Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 
 
 def start(job: Job, workers: int) -> Crew:
     """Start the workers."""
     context = multiprocessing.get_context("spawn")  # fork breaks torch's and W&B's threads
-    crew = Processes([context.Process(target=_member, args=(job, i, os.getpid())) for i in range(workers)])
-    for process in crew.processes:
+
+    def member(number: int) -> BaseProcess:
+        process = context.Process(target=_member, args=(job, number, os.getpid()))
         process.start()
-    return crew
+        return process
+
+    return Processes(member, workers)
 
 
 def _member(job: Job, number: int, parent: int) -> None:
     """Be a worker until the parent process dies, killed or not."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it died before this process had asked for the signal
-        sys.exit("the command that started this worker is gone")
+    die_with(parent, signal.SIGTERM)
     worker(job, number)
 
 
 class Processes:
-    """Processes, named as the study names their workers."""
+    """Processes, named as the study names their workers; one that is killed is replaced."""
 
-    def __init__(self, processes: Sequence[BaseProcess]) -> None:
-        self.processes = processes
-        self._kills = oom_kills()
+    def __init__(self, start: Callable[[int], BaseProcess], workers: int) -> None:
+        self._start, self._kills = start, oom_kills()
+        self._processes = [start(number) for number in range(workers)]
+        self._lives = [LIVES] * workers
+        self._ended: dict[str, str] = {}
 
     def ended(self) -> dict[str, str]:
         """Tell which have ended and why."""
-        found = {p: p.exitcode for p in self.processes}
-        return {f"{socket.gethostname()}-{p.pid}": self._words(code) for p, code in found.items() if code is not None}
+        for number, process in enumerate(self._processes):
+            name, code = f"{socket.gethostname()}-{process.pid}", process.exitcode
+            if code is None or name in self._ended:
+                continue
+            self._ended[name] = self._words(code)
+            if code < 0 and self._lives[number]:
+                self._lives[number] -= 1
+                self._processes[number] = self._start(number)
+        return self._ended
+
+    def running(self) -> int:
+        """Count those that run."""
+        return sum(process.exitcode is None for process in self._processes)
 
     def _words(self, code: int) -> str:
         if code == 0:
@@ -65,10 +74,10 @@ class Processes:
 
     def stop(self) -> None:
         """Stop those that still run: Ctrl-C has reached them already; a SIGTERM has reached this process alone."""
-        for process in self.processes:
+        for process in self._processes:
             process.terminate()
         end = time.monotonic() + STOP_S
-        for process in self.processes:
+        for process in self._processes:
             process.join(max(0.0, end - time.monotonic()))
             process.kill()  # one that is stuck: its lease must run out
 

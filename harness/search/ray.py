@@ -12,14 +12,13 @@ from typing import Any
 
 from harness import database
 from harness.errors import HarnessError
-from harness.search.crew import Crew
+from harness.search.crew import LIVES, Crew
 from harness.search.process import Job, worker
 
 STOP_S = 30.0
 """How long a worker may take to let go of its slot."""
 REACH_S = 10.0
 """How long a cluster may take to answer."""
-LIVES = 10  # times that Ray starts a worker again whose process died; the study's budget is exact anyway
 STORE_BYTES = 100 << 20  # for objects that tasks exchange: ours have none
 # Ray would call home, and under `uv run` send the whole folder to each worker
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -90,6 +89,10 @@ class Tasks:
         """Tell which have ended and why."""
         self._wait(0)
         return self._ended
+
+    def running(self) -> int:
+        """Count those that have not ended, as of the last look."""
+        return len(self._tasks) - len(self._ended)
 
     def _wait(self, timeout_s: float) -> None:
         import ray

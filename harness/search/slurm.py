@@ -96,6 +96,10 @@ class Jobs:
             self._look()
         return self._ended
 
+    def running(self) -> int:
+        """Count those that have not ended, as of the last look."""
+        return len(self._jobs) - len(self._ended)
+
     def _look(self) -> None:
         """Read submitit's results, and ask Slurm for those that left none.
 

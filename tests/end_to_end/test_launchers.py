@@ -115,7 +115,7 @@ def test_a_worker_that_starts_after_its_parent_died_ends(tmp_path: Path) -> None
 
 
 class Dead:
-    """A process that has ended."""
+    """A process that has ended, or runs."""
 
     def __init__(self, pid: int, exitcode: int | None) -> None:
         self.pid, self.exitcode = pid, exitcode
@@ -123,15 +123,50 @@ class Dead:
 
 def test_how_processes_ended_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The study knows a worker by its host and process; memory is named where the system counted a kill for it."""
-    crew = local.Processes([Dead(1, 0), Dead(2, 3), Dead(3, -9), Dead(4, -11), Dead(5, None)])
+    monkeypatch.setattr(local, "LIVES", 0)
+    dead = [Dead(1, 0), Dead(2, 3), Dead(3, -9), Dead(4, -11), Dead(5, None)]
+    crew = local.Processes(lambda number: dead[number], len(dead))
     words = {name.rpartition("-")[2]: said for name, said in crew.ended().items()}
     assert words == {
         "1": "", "2": "its worker ended with code 3", "4": "its worker was killed by signal 11",
         "3": "its worker was killed by signal 9 (the system does that when memory runs out)",
     }  # fmt: skip
-    before = local.oom_kills()
-    monkeypatch.setattr(local, "oom_kills", lambda: before + 1)
-    assert sorted(crew.ended().values())[-1] == "out of memory: the system killed its worker"
+    assert crew.running() == 1
+    kills = local.oom_kills()
+    dead[4].exitcode = -9
+    monkeypatch.setattr(local, "oom_kills", lambda: kills + 1)
+    assert [*crew.ended().values()][-1] == "out of memory: the system killed its worker"
+
+
+def test_a_killed_process_is_replaced_until_its_lives_are_spent() -> None:
+    """One that ended by itself, well or not, isn't."""
+    started = []
+
+    def start(number: int) -> Dead:
+        started.append(number)
+        return Dead(len(started), -9 if number == 0 else number - 1)  # 0 is always killed, 1 ends well, 2 doesn't
+
+    crew = local.Processes(start, 3)
+    for _ in range(20):
+        ended = crew.ended()
+    assert started == [0, 1, 2] + local.LIVES * [0]
+    assert len(ended) == len(started) and crew.running() == 0
+
+
+def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
+    """Over 5 s: two processes import torch, one after the other. The lease needn't run out first."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    words = [*QUICK, "study.trials=3", "proxy.epochs=20", "study.lease_s=600"]
+    command = started(tmp_path, "tune.py", *words, f"storage.url={url}", f"runs={tmp_path}/runs")
+    (victim,) = begun(url, tmp_path / "runs", command)
+    os.kill(int(victim.user_attrs["worker"].rpartition("-")[2]), signal.SIGKILL)
+    out, err = command.communicate(timeout=200)
+    assert command.returncode == 0, out + err
+    killed = "its worker was killed by signal 9 (the system does that when memory runs out)"
+    assert f"{killed}; the study goes on" in out
+    assert check(url, 3) == [killed]
+    again = [t for t in load("ours", url).optuna.get_trials() if t.user_attrs.get("retry_of") == victim.number]
+    assert len(again) == 1
 
 
 # Slurm

@@ -65,7 +65,7 @@ def test_a_team_of_four_loses_a_worker_and_no_trial(postgres_url: str, tmp_path:
     out, err = command.communicate(timeout=300)
     assert command.returncode == 0, out + err
     killed = "its worker was killed by signal 9 (the system does that when memory runs out)"
-    assert f"{killed}; the others go on" in out
+    assert f"{killed}; the study goes on" in out
 
     shared = load("ours", url)
     trials = shared.optuna.get_trials()

@@ -47,6 +47,14 @@ def test_two_exports_with_other_weights_are_the_same_graph(write: Callable[..., 
     assert one.read_bytes() != other.read_bytes()
 
 
+def test_two_descriptions_of_one_network_are_the_same_graph(write: Callable[..., Path]) -> None:
+    """A stage of two blocks, and two stages of one; of three they are another."""
+    block = {"block": "conv", "channels": 16}
+    twice = cache.graph(write(STAGE, block | {"repeat": 2}))
+    assert twice == cache.graph(write(STAGE, block, block))
+    assert twice != cache.graph(write(STAGE, block, block, block))
+
+
 @pytest.mark.parametrize(
     "change",
     [
