@@ -36,8 +36,10 @@ from harness.measure.reference import reference_model
 from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
+from harness.search.duplicate import refuse
 from harness.search.gate import Known
-from harness.search.study import SAMPLERS, Definition, Shared, Study, join, together
+from harness.search.storage import together
+from harness.search.study import PATIENCE_S, SAMPLERS, Definition, Shared, Study, join
 from harness.search.worker import work
 from harness.track.journal import Journal
 from harness.track.mirror import mirrored
@@ -78,11 +80,14 @@ def suggest(trial: optuna.Trial) -> None:
 
 def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> dict[str, Any]:
     """Say to the database what `objective.run` says, in its order."""
-    with together(trial):
+
+    def suggested() -> None:
         suggest(trial)
         for name in ("candidate", "digest"):
             trial.set_user_attr(name, ATTRIBUTES[name])
-    known()  # is it a duplicate?
+
+    together(trial, PATIENCE_S, suggested)
+    refuse(trial, f"built-{trial.number}")
     trial.set_user_attr("cost", ATTRIBUTES["cost"])
     known()  # can it still win?
     for step in range(REPORTS):
@@ -148,7 +153,12 @@ def seconds(act: Callable[..., Any], *arguments: Any, **options: Any) -> float:
     return time.perf_counter() - start
 
 
-def turns(shared: Shared, peer: optuna.Study, size: int) -> dict[str, list[float]]:
+def run_ours(shared: Shared, runs: Path) -> None:
+    """Run the trials that are left as a worker does; their results go through the disk, too."""
+    work(shared, lambda trial, _: ours(trial, shared.known), lambda number: runs / str(number))
+
+
+def turns(shared: Shared, peer: optuna.Study, size: int, folder: Path) -> dict[str, list[float]]:
     """Run the two studies by turns; return ms a trial of each turn."""
     ms: dict[str, list[float]] = {"ours": [], "peer": [], "again": []}
     os.sync()  # what was written before must not slow the first turns
@@ -157,7 +167,7 @@ def turns(shared: Shared, peer: optuna.Study, size: int) -> dict[str, list[float
         for side in ("ours", "peer", "again") if turn % 2 else ("peer", "ours", "again"):
             if side == "ours":
                 shared.settings.trials += CHUNK
-                spent = seconds(work, shared, ours, lambda number: Path("nowhere", str(number)))
+                spent = seconds(run_ours, shared, folder)
             else:
                 spent = seconds(peer.optimize, peers, n_trials=CHUNK)
             ms[side].append(1e3 * spent / CHUNK)
@@ -187,16 +197,18 @@ def database_part(folder: Path) -> dict[str, dict[int, dict[str, list[float]]]]:
             shared = join(Study(name="ours", trials=most, sampler="random"), DEFINITION, url, seed=0)
             peer = optuna.create_study(storage=new("peer"), sampler=optuna.samplers.RandomSampler(0))
             shared.settings.trials = SIZES[0]
-            work(shared, ours, lambda number: Path("nowhere", str(number)))
+            run_ours(shared, folder / kind)
             peer.optimize(peers, n_trials=SIZES[0])
             for size in SIZES:
                 if size > SIZES[0]:
                     fill(shared.engine, size)
                     fill(peer._storage._backend.engine, size)
                     with shared.engine.begin() as connection:
-                        connection.execute(sa.text(f"UPDATE harness_slots SET state = 'done' WHERE number < {size}"))
+                        connection.execute(
+                            sa.text(f"UPDATE harness_slots SET state = 'done', ended = 0 WHERE number < {size}")
+                        )
                     shared.known(), peer.get_trials(deepcopy=False)  # read once a worker, not once a trial
-                found[kind][size] = turns(shared, peer, size)
+                found[kind][size] = turns(shared, peer, size, folder / kind)
                 medians = {side: round(float(np.median(ms)), 1) for side, ms in found[kind][size].items()}
                 print(f"{kind}, trial {size}: {medians} ms, TPE {sampler_ms(shared):.0f} ms", flush=True)
             peer._storage._backend.engine.dispose()

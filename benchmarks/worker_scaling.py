@@ -5,9 +5,9 @@ twice and sleeps 1 s in all; a random sampler, no pruner. Ours as `worker.work` 
 documentation advises for workers that may die: `study.optimize` with heartbeat, RetryHeartbeatStaleTrialCallback and
 MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run (none of fewer than ten).
 
-Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from a second after all
-were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished, `twice`: trials
-begun by two workers or finished beyond the budget, both over all our runs. Runs about 12 minutes.
+Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from a second after
+all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished, `twice`:
+trials begun by two workers or finished beyond the budget, both over all our runs. Runs about 12 minutes.
 """
 
 from __future__ import annotations
