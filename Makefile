@@ -31,6 +31,9 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 test: setup      ## all tests that need no network and no accelerator
 	$(BIN)/python -m pytest
 
+chaos: setup     ## 500 kill -9 and 100 stops of workers on each kind of database, then what was lost: nothing (12 minutes)
+	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
+
 lint: setup      ## style and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +42,4 @@ lint: setup      ## style and the direction of imports
 bench: setup     ## every claim of speed, each beside its peer
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test chaos lint bench

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> None:
         settings.track, Path(settings.runs),
         settings.slurm.cpus if settings.launch == "slurm" else max(1, cores() // max(1, settings.workers)),
         settings.launch, settings.slurm, settings.ray,
+        patience_s=settings.storage.patience_s, storage_proxy=settings.storage.proxy,
     )  # fmt: skip
     summarise(launch.run(job, settings.workers).optuna, job.folder)
 

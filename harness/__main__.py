@@ -16,6 +16,10 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   standings [competition=NAME]     the board
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
                                    (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
+  db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
+  db stop                          stop it
+  db url                           its storage.url, with the password
+  db proxy                         Optuna's gRPC proxy before storage.url, for many workers (host=0.0.0.0 port=N)
 
 --json prints JSON where a table would stand. Settings are Hydra's: `storage.url=...`, `competition=taco2021`.
 """

@@ -1,14 +1,16 @@
-"""The settings of the three root scripts, as dataclasses: their names, types and defaults."""
+"""The settings of the root scripts and of `db`, as dataclasses: their names, types and defaults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.measure.competition import Competition
 from harness.search.crew import Ray, Slurm
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
+from harness.search.storage import PATIENCE_S
 from harness.search.study import Study
 
 
@@ -17,6 +19,28 @@ class Storage:
     """Where studies live."""
 
     url: str = "sqlite:///runs/harness.db"
+
+
+@dataclass
+class TeamStorage(Storage):
+    """Where a study lives that workers run. proxy: host:port of `python -m harness db proxy`, or ''.
+
+    patience_s: how long a worker waits for a database that is away.
+    """
+
+    proxy: str = ""
+    patience_s: float = PATIENCE_S
+
+    def __post_init__(self) -> None:
+        if not self.patience_s >= 0:
+            raise HarnessError(f"storage.patience_s={self.patience_s}: allowed: 0 or more", f"set it to {PATIENCE_S:g}")
+
+
+@dataclass
+class Board:
+    """Where verdicts live."""
+
+    url: str = "sqlite:///runs/board.db"
 
 
 @dataclass
@@ -52,7 +76,7 @@ class Tune:
     competition: Competition = field(default_factory=Competition)
     gate: Gate = field(default_factory=Gate)
     study: Study = field(default_factory=Study)
-    storage: Storage = field(default_factory=Storage)
+    storage: TeamStorage = field(default_factory=TeamStorage)
     workers: int = 1
     launch: str = "local"
     slurm: Slurm = field(default_factory=Slurm)
@@ -101,6 +125,16 @@ class Submit:
     submissions: str = "submissions"
     force: bool = False
     latency_s: float = 4.0
-    board: Storage = field(default_factory=lambda: Storage("sqlite:///runs/board.db"))
+    board: Board = field(default_factory=Board)
     runs: str = "runs"
     track: str = "offline"
+
+
+@dataclass
+class Db:
+    """Settings of `python -m harness db`. host, port: '' and 0 are what each action takes by itself."""
+
+    folder: str = "runs/db"
+    host: str = ""
+    port: int = 0
+    storage: Storage = field(default_factory=Storage)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from harness import config
-from harness.errors import HarnessError
+from harness.errors import HarnessError, pick
 
 
 def front(arguments: list[str], as_json: bool) -> None:
@@ -160,6 +160,65 @@ def measure(arguments: list[str], as_json: bool) -> None:
         )
 
 
+def db(arguments: list[str], as_json: bool) -> None:
+    """Start or stop a team's PostgreSQL, print its url, or serve a gRPC proxy before one."""
+    actions = [a for a in arguments if "=" not in a]
+    if len(actions) != 1:
+        raise HarnessError(
+            f"db: {len(actions)} actions given; allowed: {', '.join(DB)}",
+            "give one, as in `python -m harness db start`",
+        )
+    act = pick(DB, actions[0], "python -m harness db")
+    act(config.load("db", [a for a in arguments if "=" in a]))
+
+
+def _db_start(settings: config.Db) -> None:
+    from harness import postgres
+
+    folder = Path(settings.folder)
+    url, ran = postgres.start(folder, settings.host, settings.port)
+    again = "" if settings.folder == config.Db().folder else f" folder={folder}"
+    print(f"PostgreSQL {'runs already' if ran else 'runs'}; its data and log: {folder / 'data'}")
+    print(f"  {url}")
+    print(f"next:  export HARNESS_STORAGE_URL='{url}'     on each machine; it holds the password")
+    print("       python tune.py study.name=... workers=...")
+    print(f"stop:  python -m harness db stop{again}")
+
+
+def _db_stop(settings: config.Db) -> None:
+    from harness import postgres
+
+    stopped = postgres.stop(Path(settings.folder))
+    print(f"{settings.folder}: {'stopped' if stopped else 'no database is running'}")
+
+
+def _db_url(settings: config.Db) -> None:
+    from harness import postgres
+
+    print(postgres.url(Path(settings.folder)))
+
+
+def _db_proxy(settings: config.Db) -> None:
+    from harness import postgres
+    from harness.search import grpc
+
+    host = settings.host or postgres.HERE
+
+    def told(port: int) -> None:
+        seen = postgres.reachable() if host in postgres.EVERYWHERE else host
+        print(f"serving the studies of {_safe(settings.storage.url)} on {host}:{port}, until Ctrl-C")
+        print(f"workers set:  storage.proxy={seen}:{port}     beside the same storage.url", flush=True)
+
+    grpc.serve(settings.storage.url, host, settings.port or grpc.PORT, told)
+    print("stopped; workers wait for it as long as their storage.patience_s")
+
+
+DB: dict[str, Callable[[config.Db], None]] = {
+    "start": _db_start,
+    "stop": _db_stop,
+    "url": _db_url,
+    "proxy": _db_proxy,
+}
 VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "front": front,
     "status": status,
@@ -167,6 +226,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "score": score,
     "standings": standings,
     "measure": measure,
+    "db": db,
 }
 
 

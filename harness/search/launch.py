@@ -45,7 +45,7 @@ def run(job: Job, workers: int) -> Shared:
     dataset = load(job.data_name, job.data_options)
     space.check(job.task(dataset).searched())
     reference_model(job.competition.reference, job.runs / "reference")
-    shared = join(job.study, job.definition(dataset), job.url, job.study.seed)
+    shared = join(job.study, job.definition(dataset), job.url, job.study.seed, job.patience_s, job.storage_proxy)
     _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
     _announce(job, dataset, workers)
     del dataset  # each worker has its own

@@ -2,6 +2,10 @@
 
 Between any two of them a worker may die and nothing is out of step: a slot is leased if and only if its trial is
 running, and done if and only if one trial of it has finished.
+
+Behind a gRPC proxy the trial is written at once and the slot at the transaction's end, so a worker that dies between
+them leaves the trial ahead. The slot is then leased or free as before, and who takes it next finds the trial: one that
+has finished is counted, one that was begun is failed. So the budget stays exact, and no result is lost.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from harness.search.study import Shared
 T = TypeVar("T")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TOLD = "told now"
+UNNOTED = "its worker died before its slot knew of it"
 LETTING_GO_S = 10.0
 """How long one who wants to stop waits for a database that is away."""
 
@@ -72,6 +77,10 @@ def _taken(
     slot = budget.claim(connection, settings.name, owner, settings.lease_s, settings.trials)
     if slot is None:
         return None, None, None
+    if shared.proxied:
+        for trial in _begun_in(shared, slot.number):
+            if trial._trial_id != slot.lost:
+                _fail(shared, trial._trial_id, UNNOTED)
     lost = None if slot.lost is None else storage.get_trial(slot.lost)
     if lost is not None and (counted := _counted_before(shared, connection, slot, lost, place)):
         return slot, None, counted
@@ -80,7 +89,7 @@ def _taken(
         _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died") + again)
     if slot.given_up:
         return slot, None, None
-    begun = _begin(shared, owner, lost if slot.again else None)
+    begun = _begin(shared, owner, slot, lost if slot.again else None)
     budget.attach(connection, slot, begun)
     return slot, begun, None
 
@@ -102,9 +111,11 @@ def _counted_before(
     return folder
 
 
-def _begin(shared: Shared, owner: str, lost: FrozenTrial | None) -> int:
+def _begin(shared: Shared, owner: str, slot: budget.Slot, lost: FrozenTrial | None) -> int:
     """Create a running trial, with the candidate of a lost one if there is one; return its id."""
     attributes: dict[str, Any] = {"worker": owner.partition("/")[0]}
+    if shared.proxied:
+        attributes["slot"] = slot.number  # which may never come to know of it
     if lost is None or not lost.params:
         fresh = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
         return shared.optuna._storage.create_new_trial(shared.optuna._study_id, fresh)
@@ -126,7 +137,7 @@ def count(shared: Shared, slot: budget.Slot, outcome: Outcome) -> bool:
 
     try:
         return _step(shared, act)
-    except UpdateFinishedTrialError:  # somebody failed it by hand, or a proxy's worker died while closing it
+    except UpdateFinishedTrialError:  # somebody failed it by hand, or a proxy's answer was lost
         return replay(shared, outcome) == TOLD
 
 
@@ -169,7 +180,7 @@ def replace(shared: Shared, turn: Turn, owner: str, reason: str) -> Turn | None:
         if row["trial"] != turn.trial._trial_id:
             return row["trial"]  # the commit that seemed to fail took effect
         _fail(shared, turn.trial._trial_id, reason)
-        begun = _begin(shared, owner, None)
+        begun = _begin(shared, owner, turn.slot, None)
         budget.attach(connection, turn.slot, begun)
         return begun
 
@@ -186,17 +197,18 @@ def replay(shared: Shared, outcome: Outcome) -> str:
 
     def act(connection: sa.Connection) -> str:
         row, trial = budget.locked(connection, slot.study, slot.number), storage.get_trial(outcome.trial)
-        if trial.state in FINISHED:
+        ahead = trial.state in FINISHED and row["state"] != "done" and row["trial"] == outcome.trial  # by a proxy
+        if trial.state in FINISHED and not ahead:
             return "was told before"
         if row["state"] == "done":
             return "another trial was counted in its place"
         if row["state"] == "leased" and row["trial"] not in (None, outcome.trial):
             _fail(shared, row["trial"], f"trial {trial.number}, whose candidate it ran again, has a result after all")
         number = outcome.trial
-        if trial.state.is_finished():
-            number = _copied(shared, trial, outcome)
-        else:
+        if not trial.state.is_finished():
             _tell(shared, outcome)
+        elif not ahead:
+            number = _copied(shared, trial, outcome)
         token = row["token"] + (row["token"] != outcome.token)
         budget.overrule(connection, budget.Slot(slot.study, slot.number, token), number)
         return TOLD
@@ -224,6 +236,9 @@ def reap(shared: Shared) -> int:
         if slot is None or slot.lost is None:
             return slot is not None and budget.release(connection, slot, failed=False)
         lost = shared.optuna._storage.get_trial(slot.lost)
+        if lost.state in FINISHED:  # told through a proxy, before its worker died
+            budget.overrule(connection, slot, lost._trial_id)
+            return True
         _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died"))
         if not slot.given_up:
             if slot.again:
@@ -238,19 +253,21 @@ def reap(shared: Shared) -> int:
 
 
 def close_orphans(shared: Shared) -> None:
-    """Fail running trials that no slot knows: a proxy in front of the database has transactions of its own.
+    """Fail the running trials that their slots don't know of: workers with a proxy died as they began them."""
+    for orphan in _begun_in(shared):
 
-    Only while no slot is leased: a worker may be between beginning a trial and noting it.
-    """
+        def act(connection: sa.Connection, orphan: FrozenTrial = orphan) -> None:
+            row = budget.locked(connection, shared.settings.name, orphan.user_attrs["slot"])  # nobody is taking it now
+            if (row["state"], row["trial"]) != ("leased", orphan._trial_id):
+                _fail(shared, orphan._trial_id, UNNOTED)
 
-    def act(_connection: sa.Connection) -> None:
-        running = shared.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if running and not budget.counts(shared.engine, shared.settings.name, EVERY_SLOT)["leased"]:
-            for trial in running:
-                _fail(shared, trial._trial_id, "its worker died")
-
-    if shared.proxied:
         _step(shared, act)
+
+
+def _begun_in(shared: Shared, slot: int | None = None) -> list[FrozenTrial]:
+    """List the running trials that were begun in a slot, or in any, by workers with a proxy."""
+    running = shared.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t for t in running if "slot" in t.user_attrs and slot in (None, t.user_attrs["slot"])]
 
 
 def counts(shared: Shared, trials: int | None = None) -> dict[str, int]:
@@ -279,6 +296,10 @@ def _tell(shared: Shared, outcome: Outcome) -> None:
 
 def _copied(shared: Shared, failed: FrozenTrial, outcome: Outcome) -> int:
     """Add a finished trial for one that was failed before its result was found; Optuna changes no finished trial."""
+    if shared.proxied:  # an attempt that was undone here may have added it there
+        for trial in shared.optuna.get_trials(deepcopy=False, states=FINISHED):
+            if trial.user_attrs.get("result_of") == failed.number:
+                return trial._trial_id
     attributes = {k: v for k, v in failed.user_attrs.items() if k != "reason"}
     finished = create_trial(
         state=TrialState[outcome.state], values=list(outcome.values) or None, params=failed.params,

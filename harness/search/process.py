@@ -22,6 +22,7 @@ from harness.search.crew import Ray, Slurm
 from harness.search.duplicate import Duplicate
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy, subset
+from harness.search.storage import PATIENCE_S
 from harness.search.study import Definition, Study, join
 from harness.search.worker import name_of_this_worker, work
 from harness.seed import derive
@@ -38,7 +39,8 @@ POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 class Job:
     """All that a worker needs; `url` may hold a password and is never printed.
 
-    deadline: when the study's time is over, in seconds since 1970.
+    deadline: when the study's time is over, in seconds since 1970. patience_s: how long a database may be away.
+    storage_proxy: HOST:PORT of a gRPC proxy before it, or ''.
     """
 
     data_name: str
@@ -59,6 +61,8 @@ class Job:
     slurm: Slurm = field(default_factory=Slurm)
     ray: Ray = field(default_factory=Ray)
     deadline: float | None = None
+    patience_s: float = PATIENCE_S
+    storage_proxy: str = ""
 
     @property
     def folder(self) -> Path:
@@ -118,7 +122,8 @@ def _work(job: Job, number: int) -> None:
     gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
     seed = derive(job.study.seed, name_of_this_worker(), number, time.time_ns()) % 2**32
     dataset = load(job.data_name, job.data_options)
-    shared, task = join(job.study, job.definition(dataset), job.url, seed), job.task(dataset)
+    shared = join(job.study, job.definition(dataset), job.url, seed, job.patience_s, job.storage_proxy)
+    task = job.task(dataset)
     del dataset  # the proxy's images are a copy, or a part of it
 
     def run_trial(trial: optuna.Trial, earlier: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import secrets
 import tempfile
 import threading
 import time
@@ -21,11 +22,14 @@ from optuna.storages import BaseStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import database
+from harness.errors import HarnessError
 from harness.search.lean import Lean
 
 T = TypeVar("T")
 PATIENCE_S = 300.0
 """How long a worker waits for a database that is away."""
+MARK = "harness:mark"
+"""A study's attribute that tells one database from another."""
 _here = threading.local()  # .inside: this thread is within `step`, whose whole is tried again and not a part of it
 CALLS = (
     "create_new_trial", "get_all_trials", "set_trial_param", "get_trial", "get_best_trial", "set_trial_state_values",
@@ -37,21 +41,25 @@ CALLS = (
 """What a running study asks of its storage, Optuna's cache included; each call is safe to be made twice."""
 
 
-def patient(storage: BaseStorage, url: str, patience_s: float) -> Any:
-    """Let each call of a storage be made again while the database is away, except within `step`."""
+def patient(storage: BaseStorage, url: str, patience_s: float, where: str = "storage.url") -> Any:
+    """Let each call of a storage be made again while the database is away, except within `step`.
+
+    where: what it is called in messages.
+    """
 
     def patiently(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def again(*arguments: Any, **options: Any) -> Any:
             if getattr(_here, "inside", False):
                 return call(*arguments, **options)
-            return database.patiently(lambda: call(*arguments, **options), patience_s, url)
+            return database.patiently(lambda: call(*arguments, **options), patience_s, url, where)
 
         return again
 
     for name in CALLS:
         if hasattr(storage, name):
             setattr(storage, name, patiently(getattr(storage, name)))
+    storage.where = where  # type: ignore[attr-defined]
     return storage
 
 
@@ -73,7 +81,32 @@ def proxied(proxy: str, url: str, patience_s: float = PATIENCE_S) -> BaseStorage
     """
     from harness.search import grpc  # only those who have a proxy need its library
 
-    return patient(grpc.client(proxy), url, patience_s)
+    return patient(grpc.client(proxy, url), url, patience_s, f"storage.proxy={proxy} before storage.url")
+
+
+def check_same(direct: BaseStorage, through: BaseStorage, study: str, proxy: str) -> None:
+    """Refuse a proxy that stands before another database: slots and trials would be of two studies.
+
+    Raises:
+        HarnessError: the study there isn't the same as here.
+    """
+
+    def mark(storage: BaseStorage) -> object:
+        try:
+            return storage.get_study_system_attrs(storage.get_study_id_from_name(study)).get(MARK)
+        except KeyError:
+            return None  # no such study there
+
+    number = direct.get_study_id_from_name(study)
+    for _ in range(3):  # another worker that joins at this moment may mark it, too; the last mark stays
+        if mark(direct) is None:
+            direct.set_study_system_attr(number, MARK, secrets.token_hex(8))
+        if mark(direct) == mark(through):
+            return
+    raise HarnessError(
+        f"storage.proxy={proxy}: stands before another database than storage.url",
+        "start the proxy with the storage.url that this command has",
+    )
 
 
 @contextlib.contextmanager
@@ -105,7 +138,8 @@ def step(study: optuna.Study, engine: sa.Engine, patience_s: float, act: Callabl
     """Do all that `act` writes, to Optuna's tables and to ours, in one transaction; again, while the database is away.
 
     `act` may be carried out more than once and, where a connection broke in a commit, after it had taken effect.
-    Behind a gRPC proxy Optuna's part is in transactions of its own, before the one of our tables ends.
+    Behind a gRPC proxy Optuna's part is in transactions of its own, before the one of our tables ends: where that
+    doesn't come to its end, the trials are ahead of the slots, which `ledger` repairs.
 
     Raises:
         Away: the database was away for longer than `patience_s`.
@@ -122,7 +156,7 @@ def step(study: optuna.Study, engine: sa.Engine, patience_s: float, act: Callabl
             finally:
                 _here.inside = False
 
-    return database.patiently(once, patience_s, engine.url)
+    return database.patiently(once, patience_s, engine.url, getattr(study._storage, "where", "storage.url"))
 
 
 def together(trial: optuna.Trial, patience_s: float, act: Callable[[], T]) -> T:

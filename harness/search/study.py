@@ -148,12 +148,13 @@ def join(
         directions = ["minimize" if direction(competition) == "lower" else "maximize"]
     else:
         directions = ["maximize", "minimize"]
+    through = storage.proxied(proxy, url, patience_s) if proxy else None
     direct = storage.opened(url, patience_s)
     engine = direct.engine
     with storage.alone(url):
         study = optuna.create_study(
             study_name=settings.name,
-            storage=storage.proxied(proxy, url, patience_s) if proxy else direct,
+            storage=direct,
             directions=directions,
             sampler=SAMPLERS[settings.sampler](seed),
             load_if_exists=True,
@@ -169,6 +170,9 @@ def join(
             f"study.name={settings.name}: this study has another {' and another '.join(differ)}",
             "take another study.name, or start this one with the settings it was created with",
         )
+    if through is not None:
+        storage.check_same(direct, through, settings.name, proxy)
+        study = optuna.load_study(study_name=settings.name, storage=through, sampler=study.sampler)
     known = knowing(study, engine, patience_s)
     study.pruner = PRUNERS[settings.pruner](known)
     return Shared(study, engine, settings, definition, url, known, patience_s, bool(proxy))

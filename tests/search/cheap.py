@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 
 from harness.search import ledger, outbox, worker
+from harness.search.storage import PATIENCE_S
 from harness.search.study import Definition, Shared, Study, join
 
 DEFINITION = Definition(
@@ -25,11 +26,19 @@ CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cheap"])
 
 
-def opened(url: str, trials: int, lease_s: float = 60.0, seed: int = 0, **more: Any) -> Shared:
+def opened(
+    url: str,
+    trials: int,
+    lease_s: float = 60.0,
+    seed: int = 0,
+    proxy: str = "",
+    patience_s: float = PATIENCE_S,
+    **more: Any,
+) -> Shared:
     """Join the study; a lease may be shorter here than users may set it, so that tests needn't wait."""
     settings = Study(name="cheap", trials=trials, sampler="random", pruner="none", **more)
     settings.lease_s = lease_s
-    return join(settings, DEFINITION, url, seed)
+    return join(settings, DEFINITION, url, seed, patience_s, proxy)
 
 
 def figures(trial: optuna.Trial) -> dict[str, Any]:
@@ -76,6 +85,12 @@ def hang_then_prune(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     raise optuna.TrialPruned("gate: late")
 
 
+def fail(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+    """Go wrong."""
+    figures(trial)
+    raise ValueError("never")
+
+
 def die(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     """Kill the worker, as a system without memory does."""
     figures(trial)
@@ -83,22 +98,22 @@ def die(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
     raise AssertionError("unreachable")
 
 
-BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, suggest_then_hang, hang_deep, hang_then_prune, die)}
+BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, suggest_then_hang, hang_deep, hang_then_prune, fail, die)}
 
 
 def be_worker(
     url: str, trials: int, lease_s: float, behaviour: str, folder: Path, dies_at: str, more: dict[str, Any]
 ) -> None:
-    """Be a worker process. dies_at: a function (`ledger.count`) that kills it instead of being run."""
+    """Be a worker process. dies_at: a function (`ledger.count`) that kills it instead of being run, or after it (+)."""
     # a shell starts background jobs with Ctrl-C ignored, and children inherit that; `launch.worker` sets its own too
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = (folder / f"{behaviour}.txt").open("a", buffering=1)
     worker.HUNG_S = 0.5
     if dies_at:
-        room, _, name = dies_at.partition(".")
-        setattr(
-            {"ledger": ledger, "outbox": outbox}[room], name, lambda *_a, **_k: os.kill(os.getpid(), signal.SIGKILL)
-        )
+        room, _, name = dies_at.removesuffix("+").partition(".")
+        module = {"ledger": ledger, "outbox": outbox}[room]
+        first = getattr(module, name) if dies_at.endswith("+") else lambda *_a, **_k: None
+        setattr(module, name, lambda *a, **k: (first(*a, **k), os.kill(os.getpid(), signal.SIGKILL)))
     shared = opened(url, trials, lease_s, seed=os.getpid(), **more)
     run = BEHAVIOURS[behaviour]
     worker.work(shared, lambda trial, earlier: run(trial, folder), lambda number: folder / str(number))
