@@ -105,8 +105,10 @@ def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) 
             batches = (load.model_ms, load.model_wall_ms, load.reference_ms, load.reference_wall_ms)
             assert len({len(ms) for ms in batches}) == 1 and len(load.model_ms) >= clock.TURNS
             assert min(map(min, batches)) > 0
+            # of the same batches: over all processes, slow ones move the estimate and not the median
+            assert np.median(load.model_wall_ms) >= 0.99 * np.median(load.model_ms)
         assert sum(len(load.model_ms) for load in loads) >= 10
-        assert latency.wall_ms >= latency.ms > 0 and latency.machine["cpu"]
+        assert min(latency.wall_ms, latency.ms) > 0 and latency.machine["cpu"]
         assert latency.seen["wall_s"] >= 0.9 * latency.seen["cpu_s"] > 0
         assert {"steal_s", "interruptions", "load", "waited_s"} <= set(latency.seen)
 
