@@ -14,21 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.measure.latency import Latency
+from harness.measure import turns
 from harness.measure.machine import steal_s
 from harness.parent import die_with
 from harness.runtime.engines import load
 from harness.runtime.onnx import input_shape
-
-PROCESSES = 6  # at least; two processes differ by half a per cent in how they lie in memory
-SLOW_PROCESSES = 3  # of an engine that takes long to load
-NARROW = 0.006  # half an interval, as a share, that needs no more of them
-PATIENCE = 4  # times the seconds, while the interval would be refused
-BATCH_S = 0.0004  # long enough for the clock's own cost to vanish, short enough to fall between interruptions
-LOAD_S = 0.02  # CPU time of the turns after one load
-LOADS = 3  # a process; where the weights lie in memory matters as much, so they are laid out anew
-TURNS = 4  # after a load, at least
-WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything cold
 
 
 def main() -> None:
@@ -81,17 +71,9 @@ def measure(job: dict) -> dict:
     """Time model and reference in forked processes, one after another, until the interval is narrow or the time up."""
     begin = time.monotonic()
     shapes = _apart(_shapes, job)
-    processes, seen = [], []
-    while True:
-        found = _apart(_loads, job | shapes | {"until": time.time() + job["seconds"] / PROCESSES})
-        processes.append(found["loads"])
-        seen.append(found["seen"])
-        count, spent_s = len(processes), time.monotonic() - begin
-        if count >= PROCESSES or (count >= SLOW_PROCESSES and spent_s > 2 * job["seconds"]):
-            doubt = Latency.of(processes).doubt
-            most_s = job["seconds"] * (PATIENCE if doubt > job["noisy"] else 1)
-            if doubt < NARROW or spent_s * (count + 1) / count > most_s:
-                return {"processes": processes, "seen": {name: sum(s[name] for s in seen) for name in seen[0]}}
+    return turns.repeated(
+        lambda until: _apart(_loads, job | shapes | {"until": until}), job["seconds"], job["noisy"], begin
+    )
 
 
 def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
@@ -135,39 +117,24 @@ def _loads(job: dict) -> dict:
     paths = [Path(job[name]) for name in names]
     random = np.random.default_rng(0)
     images = [random.standard_normal((1, *job[f"{name}_shape"]), dtype=np.float32) for name in names]
-    before, begin = _seen(), time.perf_counter()
-    loads: list[list[list[float]]] = []
-    timers: list[Callable] = []
     pads = []
-    while len(loads) < LOADS and (not loads or time.time() < job["until"]):
-        # The last load is let go only after the new one has its memory: else it would get the same again.
+
+    def fresh(least_s: float) -> list[turns.Batch]:
         pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
         # The reference is a ruler for all engines, so it always runs on the same.
         runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
-        least_s = 0.0 if loads else WARM_UP_S
-        timers = [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
-        loads.append(_turns(*timers))
+        return [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
+
+    before, begin = _seen(), time.perf_counter()
+    loads = turns.loads(fresh, job["until"], time.process_time)
     seen = {name: value - before[name] for name, value in _seen().items()}
     return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - begin}}
 
 
-def _turns(model: Callable, reference: Callable) -> list[list[float]]:
-    """Time both by turns: CPU ms and wall ms of the model, CPU ms and wall ms of the reference, as four lists."""
-    rows: list[tuple[float, ...]] = []
-    stop = time.process_time() + LOAD_S
-    while len(rows) < TURNS or time.process_time() < stop:
-        if len(rows) % 2 == 0:  # A B B A: a drift meets both alike
-            mine, other = model(), reference()
-        else:
-            other, mine = reference(), model()
-        rows.append(mine + other)
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> Callable:
+def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> turns.Batch:
     """Warm a model; return a function that times one short batch: (CPU ms, wall ms) for one image."""
     _run(run, image)
-    count = max(1, round(BATCH_S / _warm_up(run, image, clock, least_s)))
+    count = max(1, round(turns.BATCH_S / turns.warm_up(lambda: run(image), clock, least_s)))
 
     def batch() -> tuple[float, float]:
         run(image)  # the other model has just had the caches
@@ -178,18 +145,6 @@ def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: 
         return round((stop - start) / count / 1e6, 6), round((wall_stop - wall) / count / 1e6, 6)
 
     return batch
-
-
-def _warm_up(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> float:
-    """Run until three runs on end are no faster than the best before them; return the best's seconds."""
-    begin, best, idle = time.perf_counter(), float("inf"), 0
-    while idle < 3 or time.perf_counter() - begin < least_s:
-        start = clock()
-        run(image)
-        took = max(clock() - start, 1) / 1e9
-        idle = 0 if took < 0.98 * best else idle + 1
-        best = min(best, took)
-    return best
 
 
 def _seen() -> dict[str, float]:
@@ -220,7 +175,7 @@ def end_to_end(job: dict) -> dict:
         return run(prepare(image[None], how))
 
     clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
-    batch = _timer(whole, files, clock, WARM_UP_S)
+    batch = _timer(whole, files, clock, turns.WARM_UP_S)
     times = []
     end = time.perf_counter() + job["seconds"]
     while len(times) < 10 or time.perf_counter() < end:

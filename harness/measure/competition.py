@@ -25,6 +25,7 @@ class Competition:
     macs_base, f1_base: of boostcamp2021a. f1_floor: of f1_squared_fps. reference: the network timed beside every entry
     (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is timed, a name in `RUNTIMES`,
     or "auto" for the fastest that computes the same. agreement: share of submitted labels to be found again, 0..1.
+    contest: what only the organiser's side needs (`board.contest.Contest`); no part of the rules that scores hang on.
 
     Raises:
         HarnessError: there is no such runtime, or time_base isn't above 0.
@@ -41,6 +42,7 @@ class Competition:
     threads: int = 1
     runtime: str = "onnx"
     agreement: float = 0.995
+    contest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pick(RUNTIMES | {AUTO: ""}, self.runtime, "competition.runtime")
@@ -48,9 +50,13 @@ class Competition:
             raise HarnessError(f"competition.time_base={self.time_base}: allowed: above 0", "set it to 1, or how many "
                                "times the reference network's time the formula's base is")  # fmt: skip
 
+    def rules(self) -> dict[str, Any]:
+        """Return what scores hang on, as plain values that rebuild it: all but `contest`."""
+        return {name: value for name, value in asdict(self).items() if name != "contest"}
+
     def digest(self) -> str:
-        """Hash the canonical JSON (16 hex digits); scores with equal digests can be compared."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """Hash the canonical JSON of the rules (16 hex digits); scores with equal digests can be compared."""
+        return hashlib.sha256(json.dumps(self.rules(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,15 @@ def measure(model: Path, reference: Path, threads: int = 1, seconds: float = 2.0
     job = {"verb": "measure", "model": str(model), "reference": str(reference), "threads": threads, "runtime": runtime}
     with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         raw = _child(job | {"seconds": seconds, "noisy": NOISY}, folder, timeout_s=60 + 20 * seconds)
+    return latency_of(model, raw, waited_s, threads)
+
+
+def latency_of(model: Path, raw: dict[str, Any], waited_s: float, threads: int) -> Latency:
+    """Build a latency from what `turns.repeated` returns.
+
+    Raises:
+        HarnessError: the machine was too noisy to tell.
+    """
     seen = {name: round(value, 3) for name, value in raw["seen"].items()}
     seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
     latency = Latency.of(raw["processes"], threads, machine(), seen)

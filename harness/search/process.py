@@ -82,7 +82,7 @@ class Job:
         """Return what all workers of the study must share."""
         data = {"name": dataset.name, "options": asdict(self.data_options), "fingerprint": dataset.fingerprint()}
         return Definition(
-            data, {k: v for k, v in self.space.items() if k != "name"}, self.proxy.to_dict(), asdict(self.competition),
+            data, {k: v for k, v in self.space.items() if k != "name"}, self.proxy.to_dict(), self.competition.rules(),
             self.study.objective,
         )  # fmt: skip
 

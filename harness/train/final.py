@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     }  # fmt: skip
     train_s = sum(row["seconds"] for row in Journal(plan.folder).rows())
     run = Run(
-        plan.candidate, data, how.to_dict(), precision.to_dict(), asdict(plan.competition), plan.seed, metrics,
+        plan.candidate, data, how.to_dict(), precision.to_dict(), plan.competition.rules(), plan.seed, metrics,
         versions(), round(train_s, 1),
     )  # fmt: skip
     run.write(plan.folder)

@@ -158,3 +158,10 @@ def test_the_digest_changes_with_every_option() -> None:
     digests = {Competition(**options).digest() for options in changed} | {Competition().digest()}
     assert len(digests) == len(changed) + 1
     assert all(len(d) == 16 for d in digests)
+
+
+def test_the_organisers_side_is_no_part_of_the_rules() -> None:
+    """A board goes on when submissions a day or the closing time change; what a study keeps doesn't hold them."""
+    plain, open_ = Competition(), Competition(contest={"submissions_a_day": 3})
+    assert open_.digest() == plain.digest() and open_.rules() == plain.rules()
+    assert Competition(**plain.rules()) == plain
