@@ -1,0 +1,138 @@
+"""The harness with one safeguard less: what must go wrong then, so that a kill test that finds nothing means something.
+
+A mutant is put into a worker process by setattr; the product's files stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from harness import database
+from harness.search import budget, ledger, outbox
+from harness.search.outbox import Outcome
+from harness.search.study import Shared
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """alter: take the safeguard out. scenario: what brings it to light. caught: the checker's columns that show it."""
+
+    alter: Callable[[], None]
+    scenario: str
+    caught: tuple[str, ...]
+
+
+def no_fence() -> None:
+    """Whoever held a slot once may change it: its token isn't compared."""
+
+    def change(connection: sa.Connection, slot: budget.Slot, **changes: object) -> bool:
+        mine = budget._key(slot.study, slot.number) & (budget.SLOTS.c.state == "leased")
+        return connection.execute(sa.update(budget.SLOTS).where(mine).values(changes)).rowcount == 1
+
+    budget._change = change
+
+
+def two_transactions() -> None:
+    """The slot is settled first, and the trial told then."""
+
+    def count(shared: Shared, slot: budget.Slot, outcome: Outcome) -> bool:
+        settled = ledger._step(shared, lambda connection: budget.settle(connection, slot))
+        if settled:
+            ledger._step(shared, lambda _: ledger._tell(shared, outcome))
+        return settled is not False
+
+    ledger.count = count
+
+
+def no_outbox() -> None:
+    """A result isn't on the disk before it is told."""
+
+    def write(folder: Path, outcome: Outcome) -> None: ...
+
+    outbox.write = write
+
+
+def no_expiry() -> None:
+    """A lease lasts for ever."""
+    claim, renew = budget.claim, budget.renew
+    budget.claim = lambda connection, study, owner, _, *more: claim(connection, study, owner, 1e9, *more)
+    budget.renew = lambda connection, slot, _: renew(connection, slot, 1e9)
+
+
+def counted_budget() -> None:
+    """A worker goes on while fewer trials have finished than there are to be, as with Optuna's MaxTrialsCallback."""
+    real, slots = budget.open_slots, budget.SLOTS
+
+    def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
+        real(engine, study, 0)
+
+    def claim(
+        connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int, dead: bool = False
+    ) -> Any:
+        mine = sa.select(sa.func.count()).where(slots.c.study == study)
+        if connection.scalar(mine.where(slots.c.state == "done")) >= trials:
+            return None
+        number, now = connection.scalar(mine), budget.clock(connection)
+        row = {
+            "study": study, "number": number, "state": "leased", "token": 1, "failures": 0, "deaths": 0, "owner": owner,
+            "begun": now, "lease_s": lease_s, "until": now + lease_s, "warned": False,
+        }  # fmt: skip
+        connection.execute(sa.insert(slots).values(row))
+        return budget.Slot(study, number, 1)
+
+    budget.open_slots, budget.claim = open_slots, claim
+
+
+def lost_left_open() -> None:
+    """Who takes up a dead worker's slot leaves its trial as it is."""
+
+    def fail(shared: Shared, trial: int, reason: str) -> None: ...
+
+    ledger._fail = fail
+
+
+def blind_replay() -> None:
+    """A result that was left on the disk is told without a look at what has become of its trial and slot."""
+
+    def replay(shared: Shared, outcome: Outcome) -> str:
+        def act(connection: sa.Connection) -> str:
+            trial = shared.optuna._storage.get_trial(outcome.trial)
+            number = outcome.trial
+            if trial.state.is_finished():
+                number = ledger._copied(shared, trial, outcome)
+            else:
+                ledger._tell(shared, outcome)
+            budget.overrule(connection, budget.Slot(outcome.study, outcome.slot, outcome.token), number)
+            return ledger.TOLD
+
+        return ledger._step(shared, act)
+
+    ledger.replay = replay
+
+
+def impatient() -> None:
+    """An error of the database that would pass ends the worker."""
+    database.patiently = lambda act, *_: act()
+
+
+def no_grace() -> None:
+    """A lease that has run out is taken at once."""
+    budget.GRACE = -0.01
+
+
+MUTANTS = {
+    "no_fence": Mutant(no_fence, "a_sleeper_fails_late", ("zombies",)),
+    "two_transactions": Mutant(two_transactions, "killed_as_it_tells", ("lost", "zombies", "lost results")),
+    "no_outbox": Mutant(no_outbox, "killed_before_it_tells", ("lost results",)),
+    "no_expiry": Mutant(no_expiry, "killed_in_its_trial", ("lost", "zombies", "dead workers")),
+    "counted_budget": Mutant(counted_budget, "four_share_a_budget_of_five", ("overshoot",)),
+    "lost_left_open": Mutant(lost_left_open, "killed_in_its_trial", ("zombies",)),
+    "blind_replay": Mutant(blind_replay, "killed_after_it_told", ("counted twice", "overshoot")),
+    "impatient": Mutant(impatient, "the_database_is_locked_for_a_second", ("dead workers",)),
+    "no_grace": Mutant(no_grace, "cut_off_for_a_lease", ("healthy dropped",)),
+}
