@@ -72,6 +72,12 @@ TURNED_AWAY = re.compile(
 )
 
 MOUNTS = Path("/proc/self/mountinfo")
+# One clock for all machines: the database's, never a worker's.
+NOW = {
+    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "extract(epoch from clock_timestamp())",
+    "mysql": "unix_timestamp(sysdate(6))",
+}
 # SQLite's locks can be relied on in none of them: https://www.sqlite.org/faq.html#q5
 NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "lustre", "gpfs", "beegfs", "glusterfs", "ceph"),
@@ -298,6 +304,11 @@ def _check_locks_hold(target: sa.URL, where: str) -> None:
 def reading(engine: sa.Engine) -> sa.Engine:
     """Return the engine for transactions that only read: on SQLite they wait for no writer."""
     return engine.execution_options(**{READS: True})
+
+
+def now(connection: sa.Connection) -> sa.ColumnElement[float]:
+    """Return the expression for the database's time, in seconds since 1970."""
+    return sa.literal_column(NOW[connection.dialect.name], sa.Double)
 
 
 def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:

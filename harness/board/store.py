@@ -1,130 +1,111 @@
-"""The board's database: verdicts in, ranking out."""
+"""The one door to the board's database: opened, brought up to date, and used in whole transactions."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
+from sqlalchemy import Engine
 
 from harness import database
-from harness.board.tables import FIGURES, Base, Entry, Judgement
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, direction, points_of_board
-
-if TYPE_CHECKING:  # the judge brings torch and OpenCV, which a look at the standings needn't wait for
-    from harness.submission.judge import Verdict
-    from harness.submission.manifest import Manifest
 
 WHERE = "board.url"
-SAME = ("name", "f1", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "macs", "size_bytes", "created")
-"""What a row shows as it is stored."""
+MIGRATIONS = Path(__file__).with_name("migrations")
+HEAD = "0002"
+"""The newest of the migrations."""
+VERSIONS = "harness_board_version"
+"""Alembic's table; not its usual name, which Optuna's studies take in the same database."""
+LOCK, LOCK_S = 4_810_911, 60
+PATIENCE_S = 30.0
+"""How long a call waits for a database that is away."""
 
-
-class Key(NamedTuple):
-    """What the entries of one board share: only scores under the same rules and on the same images compare."""
-
-    competition: str
-    digest: str
-    data: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """An entry's place on the board, by its latest verdict.
-
-    rank: from 1; equal points share a rank. size_bytes: of the model file. created: of the verdict, UTC.
-    """
-
-    rank: int
-    name: str
-    points: float
-    f1: float
-    latency_ms: float
-    latency_low_ms: float
-    latency_high_ms: float
-    ratio: float
-    macs: int
-    size_bytes: int
-    created: str
+T = TypeVar("T")
 
 
 def open(url: str) -> Engine:
-    """Connect to a database and create the tables it lacks.
+    """Connect to a database and bring its tables up to date, though other processes may be at it.
 
     Raises:
-        HarnessError: the url can't be read or the database can't be reached; a password in it is never shown.
+        HarnessError: the url can't be read, the database can't be reached (a password in it is never shown), or it was
+            written by a later version.
     """
     engine = database.connect(url, WHERE)
     with database.reached(engine, WHERE):
-        database.create_tables(engine, Base.metadata)
+        if look(engine, _version, 0) != HEAD:
+            _upgrade(engine)
     return engine
 
 
-def record(engine: Engine, manifest: Manifest, verdict: Verdict, competition: Competition) -> int:
-    """Store a verdict, and its entry where it is new; return the verdict's id."""
-    if verdict.competition_digest != competition.digest():
-        raise ValueError(f"the verdict is of competition {verdict.competition_digest}, not {competition.digest()}")
-    with database.reached(engine, WHERE), Session(engine) as session, session.begin():
-        judgement = Judgement(**{name: getattr(verdict, name) for name in FIGURES})
-        judgement.entry = _entry(session, manifest, verdict, competition)
-        session.add(judgement)
-        session.flush()
-        return judgement.id
+def transact(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float = PATIENCE_S) -> T:
+    """Run `act` in a transaction, anew while the database is away; it must bear that an earlier one took effect."""
+
+    def once() -> T:
+        with engine.begin() as connection:
+            return act(connection)
+
+    return database.patiently(once, patience_s, engine.url, WHERE)
 
 
-def boards(engine: Engine, name: str | None = None) -> dict[Key, list[Row]]:
-    """Rank the latest verdict of every entry name, a board for each competition and data set, the best first.
-
-    name: of the competition whose boards are wanted; None for all.
-
-    Raises:
-        HarnessError: there are boards, but none of this name.
-    """
-    found: dict[Key, list[Any]] = defaultdict(list)
-    for entry in _latest(engine):
-        found[Key(entry.settings["name"], entry.competition, entry.data_name, entry.data_fingerprint)].append(entry)
-    names = sorted({key.competition for key in found})
-    if name is not None and names and name not in names:
-        raise HarnessError(f"competition={name}: not on the board; there are: {', '.join(names)}", "name one of these")
-    return {key: _ranked(found[key]) for key in sorted(found) if name in (None, key.competition)}
+def look(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float = PATIENCE_S) -> T:
+    """Run `act`, which only reads, on one state of the database; it waits for no writer."""
+    reader = database.reading(engine)
+    if engine.dialect.name == "postgresql":
+        reader = reader.execution_options(isolation_level="REPEATABLE READ")
+    return transact(reader, act, patience_s)
 
 
-def board(engine: Engine, competition: Competition, fingerprint: str) -> list[Row]:
-    """Rank the entries of one competition on one data set, the best first."""
-    wanted = (competition.digest(), fingerprint)
-    return next((rows for key, rows in boards(engine).items() if (key.digest, key.fingerprint) == wanted), [])
+def _version(connection: sa.Connection) -> str | None:
+    """Return the migration that the database is at; None before the first, and where it was made without."""
+    if not sa.inspect(connection).has_table(VERSIONS):
+        return None
+    found = connection.scalar(sa.select(sa.table(VERSIONS, sa.column("version_num")).c.version_num))
+    if found is not None and found > HEAD:
+        raise HarnessError(
+            f"{WHERE}={database.shown(connection.engine.url, WHERE)}: was written by a later version of the harness "
+            f"(schema {found}; this one knows {HEAD})",
+            "update the harness, or take another database",
+        )
+    return found
 
 
-def _latest(engine: Engine) -> Sequence[Any]:
-    """Read the latest verdict of every entry name on every board, without the raw samples."""
-    group = (Entry.competition, Entry.data_fingerprint, Entry.name)
-    latest = select(func.max(Judgement.id)).join(Judgement.entry).group_by(*group)
-    shared = (Entry.competition, Entry.settings, Entry.data_name, Entry.data_fingerprint, Entry.name)
-    figures = [getattr(Judgement, name) for name in SAME if name != "name"]
-    query = select(*shared, *figures).join(Judgement.entry).where(Judgement.id.in_(latest)).order_by(Judgement.id)
-    with database.reached(engine, WHERE), Session(database.reading(engine)) as session:
-        return session.execute(query).all()
+def _upgrade(engine: Engine) -> None:
+    from alembic import command  # 0.2 s that a database which is up to date doesn't cost
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["version_table"] = VERSIONS
+    with engine.connect() as connection, _alone(connection):
+        found = _version(connection)
+        if found == HEAD:
+            return  # another process was first
+        config.attributes["connection"] = connection
+        if found is None and sa.inspect(connection).has_table("entries"):
+            command.stamp(config, "0001")  # made before there were migrations
+        command.upgrade(config, "head")
 
 
-def _ranked(entries: Sequence[Any]) -> list[Row]:
-    competition = Competition(**entries[0].settings)
-    scores = points_of_board(competition, [Figures(e.f1, e.ratio, e.latency_ms, e.macs) for e in entries])
-    scored = sorted(zip(scores, entries, strict=True), key=lambda s: s[0], reverse=direction(competition) == "higher")
-    order = [points for points, _ in scored]
-    shown = [(points, {field: getattr(entry, field) for field in SAME}) for points, entry in scored]
-    return [Row(rank=order.index(points) + 1, points=points, **fields) for points, fields in shown]
-
-
-def _entry(session: Session, manifest: Manifest, verdict: Verdict, competition: Competition) -> Entry:
-    """Find the entry that was judged before, or make a new one."""
-    key = {"competition": verdict.competition_digest, "name": manifest.name, "model_sha256": verdict.model_sha256}
-    raw, data = manifest.to_dict(), manifest.data
-    known = session.scalars(select(Entry).filter_by(**key))
-    same = next((entry for entry in known if entry.manifest == raw), None)
-    on = {"settings": asdict(competition), "data_name": data["name"], "data_fingerprint": data["fingerprint"]}
-    return same or Entry(**key, **on, manifest=raw, created=manifest.created)
+@contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """Begin a transaction that no other process is in; it commits at the end."""
+    kind = connection.dialect.name
+    raw = connection.connection.dbapi_connection
+    if kind == "mysql" and not connection.scalar(sa.select(sa.func.get_lock(str(LOCK), LOCK_S))):
+        raise HarnessError(f"{WHERE}: another process has been changing the tables for {LOCK_S} s", "try again")
+    connection.rollback()
+    if kind == "sqlite":  # a table that others refer to is made anew; works outside a transaction alone
+        raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        with connection.begin():  # which takes SQLite's write lock
+            if kind == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+            yield
+    finally:
+        if kind == "sqlite":
+            raw.execute("PRAGMA foreign_keys = ON")
+        if kind == "mysql":
+            connection.scalar(sa.select(sa.func.release_lock(str(LOCK))))

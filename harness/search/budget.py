@@ -34,12 +34,6 @@ SLOTS = sa.Table(
     sa.Column("warned", sa.Boolean, nullable=False),  # it had run out, and this is the grace after it
     sa.Column("ended", sa.Double),
 )
-# One clock for all machines: the database's, never a worker's.
-NOW = {
-    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
-    "postgresql": "extract(epoch from clock_timestamp())",
-    "mysql": "unix_timestamp(sysdate(6))",
-}
 TRIES = 3
 GRACE = 0.5
 """Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
@@ -92,7 +86,7 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
 
 def clock(connection: sa.Connection) -> float:
     """Return the database's time, in seconds since 1970."""
-    return float(connection.scalar(sa.select(_now(connection))))
+    return float(connection.scalar(sa.select(database.now(connection))))
 
 
 def claim(
@@ -103,7 +97,7 @@ def claim(
     A holder is dead when it was silent for its lease and, after somebody saw that, for the grace.
     dead: leave the free ones.
     """
-    now = _now(connection)
+    now = database.now(connection)
     ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
     silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < now)
     open_ = silent if dead else silent | (SLOTS.c.state == "free")
@@ -125,7 +119,7 @@ def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> S
     changes = {
         "state": "given_up" if given_up else "leased", "owner": owner, "token": row["token"] + 1,
         "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False,
-        "begun": _now(connection), "lease_s": lease_s, "until": _now(connection) + lease_s,
+        "begun": database.now(connection), "lease_s": lease_s, "until": database.now(connection) + lease_s,
     }  # fmt: skip
     connection.execute(sa.update(SLOTS).where(_key(row["study"], row["number"])).values(changes))
     return Slot(row["study"], row["number"], row["token"] + 1, row["trial"], deaths < TRIES, given_up)
@@ -145,12 +139,12 @@ def attach(connection: sa.Connection, slot: Slot, trial: int) -> bool:
 
 def renew(connection: sa.Connection, slot: Slot, lease_s: float) -> bool:
     """Prolong the lease; False if it is no longer ours."""
-    return _change(connection, slot, until=_now(connection) + lease_s, warned=False)
+    return _change(connection, slot, until=database.now(connection) + lease_s, warned=False)
 
 
 def settle(connection: sa.Connection, slot: Slot) -> bool | None:
     """Count the slot's trial as finished; None if that was done before, False if the lease is no longer ours."""
-    if _change(connection, slot, state="done", ended=_now(connection)):
+    if _change(connection, slot, state="done", ended=database.now(connection)):
         return True
     row = locked(connection, slot.study, slot.number)
     return None if (row["state"], row["token"]) == ("done", slot.token) else False
@@ -176,7 +170,7 @@ def locked(connection: sa.Connection, study: str, number: int) -> Any:
 
 def overrule(connection: sa.Connection, slot: Slot, trial: int) -> None:
     """Count a result for the slot whoever holds it: its own holder had computed it and died, or lost the lease."""
-    done = {"state": "done", "trial": trial, "ended": _now(connection), "token": slot.token}
+    done = {"state": "done", "trial": trial, "ended": database.now(connection), "token": slot.token}
     connection.execute(sa.update(SLOTS).where(_key(slot.study, slot.number)).values(done))
 
 
@@ -190,7 +184,7 @@ def expire(connection: sa.Connection, study: str, worker: str) -> list[int]:
 
 def leased(connection: sa.Connection, study: str) -> Sequence[Any]:
     """List the slots that are held; `age_s` since the claim and `left_s` of the lease are by the database's clock."""
-    now = _now(connection)
+    now = database.now(connection)
     ages = (now - SLOTS.c.begun).label("age_s"), (SLOTS.c.until - now).label("left_s")
     ours = (SLOTS.c.study == study) & (SLOTS.c.state == "leased")
     return connection.execute(sa.select(SLOTS, *ages).where(ours).order_by(SLOTS.c.number)).mappings().all()
@@ -198,7 +192,7 @@ def leased(connection: sa.Connection, study: str) -> Sequence[Any]:
 
 def endings(connection: sa.Connection, study: str) -> list[float]:
     """List how many seconds ago, by the database's clock, each finished trial ended, the last first."""
-    ago = (_now(connection) - SLOTS.c.ended).label("ago_s")
+    ago = (database.now(connection) - SLOTS.c.ended).label("ago_s")
     ours = (SLOTS.c.study == study) & (SLOTS.c.state == "done")
     return [float(s) for s in connection.scalars(sa.select(ago).where(ours).order_by(ago))]
 
@@ -210,10 +204,6 @@ def counts(engine: sa.Engine, study: str, trials: int) -> dict[str, int]:
     with database.reading(engine).begin() as connection:
         found = {state: number for state, number in connection.execute(query)}
     return {state: found.get(state, 0) for state in ("free", "leased", "done", "given_up")}
-
-
-def _now(connection: sa.Connection) -> sa.ColumnElement[float]:
-    return sa.literal_column(NOW[connection.dialect.name], sa.Double)
 
 
 def _key(study: str, number: int) -> sa.ColumnElement[bool]:

@@ -130,8 +130,13 @@ def read(folder: Path) -> Manifest:
 def write(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest into an entry's folder and return its path."""
     path = folder / MANIFEST
-    path.write_text(json.dumps(manifest.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(as_text(manifest), encoding="utf-8")
     return path
+
+
+def as_text(manifest: Manifest) -> str:
+    """Return what a manifest's file holds."""
+    return json.dumps(manifest.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
 def _check(raw: Any, fields: Any, where: str, at: str) -> None:

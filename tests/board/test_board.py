@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,18 @@ from rich.console import Console
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from harness.board import store
-from harness.board.standings import as_json, table
-from harness.board.store import Key, Row, boards
+from harness.board import local, store
+from harness.board.drawn import local_as_json as as_json
+from harness.board.drawn import local_table as table
+from harness.board.local import Key, Row, boards
 from harness.board.tables import Entry
 from harness.errors import HarnessError
 from harness.measure.competition import Competition, Figures, points
-from harness.submission.judge import Verdict
 from harness.submission.manifest import Manifest
+from harness.submission.verdict import Verdict
 
 COMPETITION = Competition()
+ENGINE, EXAMPLES = store.open("sqlite://"), count(1)
 MANIFEST = Manifest(
     name="one",
     files={"model.onnx": "a" * 64, "predictions.csv": "b" * 64},
@@ -51,6 +53,8 @@ def said(name: str, f1: float, ratio: float, competition: Competition = COMPETIT
         model_sha256="a" * 64,
         size_bytes=2_500_000,
         f1=f1,
+        f1_public=f1,
+        f1_private=f1,
         ratio=ratio,
         ratio_low=ratio * 0.99,
         ratio_high=ratio * 1.01,
@@ -58,11 +62,15 @@ def said(name: str, f1: float, ratio: float, competition: Competition = COMPETIT
         latency_low_ms=latency_ms * 0.99,
         latency_high_ms=latency_ms * 1.01,
         macs=macs,
-        points=points(competition, Figures(f1, ratio, latency_ms, macs)),
+        **dict.fromkeys(
+            ("points", "points_public", "points_private"), points(competition, Figures(f1, ratio, latency_ms, macs))
+        ),
         competition=competition.name,
         competition_digest=competition.digest(),
         formula=competition.formula,
         agreement=1.0,
+        checks={"repeat": {"ratio": 1.0}},
+        sandbox="strict",
         samples={"samples_ms": [0.1, 0.2]},
         machine={"cpu": "x"},
         created="2026-01-31T12:34:56+00:00",
@@ -77,21 +85,12 @@ def record(
     """Store a verdict on an entry packed for a data set."""
     manifest, verdict = said(name, f1, ratio, competition)
     on = replace(manifest, data=manifest.data | {"fingerprint": data})
-    return store.record(engine, on, verdict, competition)
+    return local.record(engine, on, verdict, competition)
 
 
 def board(engine: Engine, competition: Competition) -> list[Row]:
     """Read the board on the data set of the plain manifest."""
-    return store.board(engine, competition, "c" * 64)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty board, on each database."""
-    lite = request.param == "sqlite"
-    engine = store.open(f"sqlite:///{tmp_path}/new/board.db" if lite else request.getfixturevalue("postgres_url"))
-    yield engine
-    engine.dispose()
+    return local.board(engine, competition, "c" * 64)
 
 
 def test_the_best_stands_first(engine: Engine) -> None:
@@ -119,7 +118,7 @@ def test_mean_ranks_come_from_the_whole_board(engine: Engine) -> None:
     for name, f1, ratio in (("exact", 0.9, 2.0), ("both", 0.8, 1.0), ("neither", 0.7, 3.0)):
         manifest, verdict = said(name, f1, ratio)
         found = replace(verdict, points=None, formula="rank_mean", competition_digest=competition.digest())
-        store.record(engine, manifest, found, competition)
+        local.record(engine, manifest, found, competition)
     assert {r.name: (r.rank, r.points) for r in board(engine, competition)} == {
         "exact": (1, 1.5),
         "both": (1, 1.5),
@@ -131,7 +130,7 @@ def test_the_latest_verdict_counts_and_the_earlier_stay(engine: Engine) -> None:
     """Judging again adds a verdict to the same entry; another model under the name is another entry."""
     ids = [record(engine, "one", f1, 1.0) for f1 in (0.8, 0.6)]
     manifest, verdict = said("one", 0.7, 1.0)
-    ids.append(store.record(engine, manifest, replace(verdict, model_sha256="d" * 64), COMPETITION))
+    ids.append(local.record(engine, manifest, replace(verdict, model_sha256="d" * 64), COMPETITION))
     assert ids == sorted(set(ids))
     assert [(r.name, r.f1) for r in board(engine, COMPETITION)] == [("one", 0.7)]
     with Session(engine) as session:
@@ -158,10 +157,10 @@ def test_many_writers_lose_nothing(engine: Engine) -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.sampled_from([1.0, 2.0])), max_size=8))
 def test_ranks_follow_the_points(entries: list[tuple[float, float]]) -> None:
     """An entry's rank is one more than the number of better entries, ties and all."""
-    engine = store.open("sqlite://")
+    competition = replace(COMPETITION, macs_base=float(next(EXAMPLES)))  # a board of its own
     for number, (f1, ratio) in enumerate(entries):
-        record(engine, f"e{number}", f1, ratio)
-    rows = board(engine, COMPETITION)
+        record(ENGINE, f"e{number}", f1, ratio, competition)
+    rows = board(ENGINE, competition)
     assert len(rows) == len(entries)
     assert all(row.rank == 1 + sum(other.points < row.points for other in rows) for row in rows)
 
@@ -198,8 +197,8 @@ def test_data_sets_are_never_mixed(engine: Engine) -> None:
         [(1, "b", 0.8), (2, "a", 0.6)],
         [(1, "a", 0.9)],
     ]
-    assert store.board(engine, COMPETITION, "d" * 64) == found["digits", digest, "squares", "d" * 64]
-    assert store.board(engine, COMPETITION, "e" * 64) == []
+    assert local.board(engine, COMPETITION, "d" * 64) == found["digits", digest, "squares", "d" * 64]
+    assert local.board(engine, COMPETITION, "e" * 64) == []
 
 
 def test_each_board_is_ranked_by_the_rules_stored_with_it(engine: Engine) -> None:
@@ -220,7 +219,7 @@ def test_a_verdict_under_other_rules_is_not_recorded(engine: Engine) -> None:
     """A programming mistake can't put a score on the wrong board."""
     manifest, verdict = said("one", 0.8, 1.0)
     with pytest.raises(ValueError, match="the verdict is of competition"):
-        store.record(engine, manifest, verdict, replace(COMPETITION, f1_target=0.9))
+        local.record(engine, manifest, verdict, replace(COMPETITION, f1_target=0.9))
     assert boards(engine) == {}
 
 

@@ -1,4 +1,4 @@
-"""The board as people and as programs read it."""
+"""Boards as people and as programs read them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from harness.board.store import Key, Row
+from harness.board.local import Key, Row
 
 
-def table(key: Key, rows: Sequence[Row]) -> Table:
+def local_table(key: Key, rows: Sequence[Row]) -> Table:
     """Draw one board for a terminal."""
     title = f"Standings: {key.competition} ({key.digest[:6]}) on {key.data} ({key.fingerprint[:6]})"
     drawn = Table("rank", "name", "points", "F1", "latency ms", "ratio", "size MB", "when (UTC)", title=title)
@@ -22,7 +22,7 @@ def table(key: Key, rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def as_json(boards: Mapping[Key, Sequence[Row]]) -> list[dict[str, Any]]:
+def local_as_json(boards: Mapping[Key, Sequence[Row]]) -> list[dict[str, Any]]:
     """Return the boards as plain JSON values."""
     return [key._asdict() | {"rows": [asdict(row) for row in rows]} for key, rows in boards.items()]
 

@@ -1,0 +1,50 @@
+"""The entries that a team chooses for the end: the best of them by the private part is its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from harness.board import contest, log, store
+from harness.board.contest import Hosted
+from harness.board.queue import lock_team
+from harness.board.quota import Shut, moment
+from harness.board.tables import Entry
+from harness.errors import HarnessError
+
+
+def pick(engine: Engine, team: int, entry: int, on: bool = True) -> None:
+    """Choose an entry for the end of the competition, or take the choice back.
+
+    Raises:
+        HarnessError: it isn't this team's, can't count, is one too many, or the competition is closed.
+    """
+
+    def act(connection: sa.Connection) -> None:
+        name = lock_team(connection, team)
+        row = connection.execute(sa.select(Entry.__table__).where(Entry.id == entry)).mappings().first()
+        if row is None or row["team_id"] != team or row["kind"] != "scored":
+            raise HarnessError(f"entry {entry}: no scored entry of your team", "choose one of your own")
+        hosted = contest.by_id(connection, row["competition_id"])
+        _check(connection, hosted, row, on)
+        connection.execute(sa.update(Entry).where(Entry.id == entry).values(picked=on))
+        if row["picked"] != on:
+            log.append(connection, f"team {name}", "pick" if on else "unpick", {"entry": entry})
+
+    store.transact(engine, act)
+
+
+def _check(connection: sa.Connection, hosted: Hosted, row: Mapping[str, Any], on: bool) -> None:
+    if hosted.closed:
+        raise Shut(f"competition {hosted.name}: closed {moment(hosted.closes)}", "what was chosen by then counts")
+    if on and row["state"] == "FAIL":
+        raise HarnessError(f"entry {row['id']}: failed ({row['reason']}), so it can't count", "choose another")
+    mine = (Entry.competition_id == hosted.id) & (Entry.team_id == row["team_id"]) & Entry.picked.is_(True)
+    others = list(connection.scalars(sa.select(Entry.id).where(mine, Entry.id != row["id"])))
+    if on and len(others) >= hosted.contest.picks:
+        there = ", ".join(map(str, others))
+        what = f"entry {row['id']}: {len(others)} are chosen already ({there}); allowed: {hosted.contest.picks}"
+        raise HarnessError(what, "take one of the choices back first")

@@ -1,0 +1,280 @@
+"""The queue of entries: each is accepted once, judged at least once, and counted exactly once.
+
+The entries' table is the queue. WAITING -> RUNNING (a judge holds it by a lease) -> COMPLETE or FAIL; a judge that
+gives it back, falls silent or fails by its own fault puts it to WAITING, three tries in all. Every function is one
+transaction, and safe to be made again after a commit that may or may not have reached the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count as counting
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from harness import database
+from harness.board import contest, ladder, log, quota, store
+from harness.board.contest import ORGANISER, Hosted
+from harness.board.quota import Kind
+from harness.board.tables import FIGURES, Entry, Judgement, Team
+from harness.errors import HarnessError
+from harness.measure.competition import Figures
+from harness.submission.manifest import MODEL
+
+if TYPE_CHECKING:
+    from harness.submission.verdict import Verdict
+
+STATES = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
+TRIES = 3
+GRACE = 0.5
+"""Share of a lease that a silent judge gets after it has run out, from when somebody sees that: a database that was
+away takes no healthy judge's entry."""
+POISON = f"the judge died on it, {TRIES} times; it doesn't count against your quota"
+NO_LEASE = {"owner": None, "lease_s": None, "lease_until": None, "warned": False, "stage": None}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An entry that is held by a judge."""
+
+    entry: int
+    fence: int
+    competition: int
+    team: int
+    kind: str
+    content: str
+    name: str
+    tries: int
+
+
+def submit(
+    engine: Engine,
+    team: int,
+    competition: int,
+    content: str,
+    sizes: Mapping[str, int],
+    manifest: Mapping[str, Any],
+    kind: Kind = "scored",
+) -> tuple[int, bool]:
+    """Put an entry into the queue; return its id, and whether it is new: a repeated call costs nothing.
+
+    content: of its files, which are kept already. manifest: as plain values.
+
+    Raises:
+        Full: the team's quota of the day is used up.
+        Shut: the competition isn't open.
+        HarnessError: there is no such team.
+    """
+    same = (Entry.competition_id == competition, Entry.team_id == team, Entry.kind == kind, Entry.content == content)
+
+    def act(connection: sa.Connection) -> tuple[int, bool]:
+        name = lock_team(connection, team)  # first of all: nobody else of this team is counting now
+        known = connection.scalar(sa.select(Entry.id).where(*same))
+        if known is not None:
+            return known, False
+        hosted = contest.by_id(connection, competition)
+        quota.check_open(hosted)
+        quota.check(connection, hosted, team, kind)
+        values = {
+            "competition_id": competition, "team_id": team, "kind": kind, "content": content,
+            "name": str(manifest["name"])[:64], "model_sha256": manifest["files"][MODEL], "manifest": dict(manifest),
+            "sizes": dict(sizes), "created": database.now(connection), "day": quota.day(hosted.now), "charged": True,
+            "state": "WAITING", "tries": 0, "fence": 0, "warned": False, "picked": False, "placed": False,
+        }  # fmt: skip
+        entry = connection.execute(sa.insert(Entry).values(values)).inserted_primary_key[0]
+        log.append(connection, f"team {name}", "submit", {"entry": entry, "content": content, "kind": kind})
+        return entry, True
+
+    return store.transact(engine, act)
+
+
+def claim(engine: Engine, worker: str, lease_s: float, competition: int | None = None) -> Claim | None:
+    """Take the entry that waits longest, of those that were tried least; None when none waits.
+
+    worker: must be another one for each process, however often it starts. competition: None for every one.
+    """
+    within = sa.true() if competition is None else Entry.competition_id == competition
+    waiting = (
+        sa.select(Entry.__table__).where(Entry.state == "WAITING", within).order_by(Entry.tries, Entry.id).limit(1)
+    )
+    attempts = counting()
+
+    def act(connection: sa.Connection) -> Claim | None:
+        if next(attempts) and (held := _held(connection, worker)):
+            return held  # the commit that seemed to fail took effect
+        _reap(connection)
+        row = connection.execute(waiting.with_for_update(skip_locked=True)).mappings().first()
+        if row is None:
+            return None
+        values = {
+            "state": "RUNNING", "owner": worker, "fence": row["fence"] + 1, "tries": row["tries"] + 1, "stage": None,
+            "lease_s": lease_s, "lease_until": database.now(connection) + lease_s, "warned": False,
+        }  # fmt: skip
+        connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(values))
+        return _claimed({**row, **values})
+
+    return store.transact(engine, act)
+
+
+def beat(engine: Engine, claim: Claim, lease_s: float) -> bool:
+    """Prolong the lease; False if the entry is no longer ours."""
+
+    def act(connection: sa.Connection) -> bool:
+        return _change(connection, claim, lease_until=database.now(connection) + lease_s, warned=False)
+
+    return store.transact(engine, act)
+
+
+def stage(engine: Engine, claim: Claim, name: str) -> bool:
+    """Show how far the judge is; False if the entry is no longer ours."""
+    return store.transact(engine, lambda connection: _change(connection, claim, stage=name))
+
+
+def finish(engine: Engine, claim: Claim, verdict: Verdict) -> bool:
+    """Count a verdict; False if the entry is no longer ours: another judge counts it."""
+
+    def act(connection: sa.Connection) -> bool:
+        lock_team(connection, claim.team, revoked=True)
+        done = {"state": "COMPLETE", "reason": None, "message": None, **NO_LEASE}
+        before = connection.scalar(sa.select(Entry.verdict_id).where(Entry.id == claim.entry))
+        if not _change(connection, claim, **done):
+            return _ended(connection, claim, "COMPLETE")
+        hosted = contest.by_id(connection, claim.competition)
+        figures = {name: getattr(verdict, name) for name in FIGURES}
+        row = {"entry_id": claim.entry, "terms": hosted.terms, **figures}
+        number = connection.execute(sa.insert(Judgement).values(row)).inserted_primary_key[0]
+        connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(verdict_id=number))
+        if claim.kind == "scored":
+            _rank(connection, hosted, claim, verdict, before is not None)
+        told = {name: figures[name] for name in figures if name not in ("samples", "machine", "checks")}
+        log.append(connection, "judge", "finish", {"entry": claim.entry, "verdict": number} | told)
+        return True
+
+    return store.transact(engine, act)
+
+
+def fail(engine: Engine, claim: Claim, reason: str, message: str, fault: Literal["entry", "judge"] = "entry") -> bool:
+    """End a judgement without a verdict; False if the entry is no longer ours.
+
+    fault: an entry's own ends it for good. The judge's gives it another try, three in all, and never costs quota.
+    """
+
+    def act(connection: sa.Connection) -> bool:
+        lock_team(connection, claim.team, revoked=True)
+        if fault == "judge" and claim.tries < TRIES:
+            return _change(connection, claim, state="WAITING", **NO_LEASE)
+        why = {"state": "FAIL", "reason": reason[:32], "message": message, "charged": fault == "entry", "placed": False}
+        if not _change(connection, claim, **why, **NO_LEASE):
+            return _ended(connection, claim, "FAIL")
+        _failed(connection, claim.entry, claim.competition, claim.team, reason)
+        return True
+
+    return store.transact(engine, act)
+
+
+def give_back(engine: Engine, claim: Claim) -> bool:
+    """Let go of an entry that another judge shall take; it was no try. False if it is no longer ours."""
+    values = {"state": "WAITING", "tries": claim.tries - 1, **NO_LEASE}
+    return store.transact(engine, lambda connection: _change(connection, claim, **values))
+
+
+def requeue(engine: Engine, entry: int) -> None:
+    """Have an entry that has ended judged again; until then its verdict counts.
+
+    Raises:
+        HarnessError: there is no such entry, or it hasn't ended.
+    """
+
+    def act(connection: sa.Connection) -> None:
+        ended = sa.update(Entry).where(Entry.id == entry, Entry.state.in_(("COMPLETE", "FAIL")), Entry.kind != "local")
+        if not connection.execute(ended.values(state="WAITING", tries=0, reason=None, message=None)).rowcount:
+            raise HarnessError(f"entry {entry}: none that has ended", "python -m harness submissions lists them")
+        log.append(connection, ORGANISER, "requeue", {"entry": entry})
+
+    store.transact(engine, act)
+
+
+def counts(engine: Engine, competition: int) -> dict[str, int]:
+    """Count a competition's entries by state."""
+    query = sa.select(Entry.state, sa.func.count()).where(Entry.competition_id == competition).group_by(Entry.state)
+    found = {state: n for state, n in store.look(engine, lambda connection: connection.execute(query).all())}
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def _ours(claim: Claim) -> sa.ColumnElement[bool]:
+    """Say which row a judge may write to: the fence keeps out one whose lease was given to another."""
+    return (Entry.id == claim.entry) & (Entry.fence == claim.fence) & (Entry.state == "RUNNING")
+
+
+def _change(connection: sa.Connection, claim: Claim, **values: Any) -> bool:
+    return connection.execute(sa.update(Entry).where(_ours(claim)).values(values)).rowcount == 1
+
+
+def _ended(connection: sa.Connection, claim: Claim, state: str) -> bool:
+    """Tell whether it was this very claim that ended the entry: the commit that seemed to fail took effect."""
+    found = connection.execute(sa.select(Entry.state, Entry.fence).where(Entry.id == claim.entry)).first()
+    return found is not None and tuple(found) == (state, claim.fence)
+
+
+def _held(connection: sa.Connection, worker: str) -> Claim | None:
+    mine = sa.select(Entry.__table__).where(Entry.state == "RUNNING", Entry.owner == worker)
+    row = connection.execute(mine).mappings().first()
+    return None if row is None else _claimed(row)
+
+
+def _claimed(row: Mapping[str, Any]) -> Claim:
+    return Claim(
+        entry=row["id"], fence=row["fence"], competition=row["competition_id"], team=row["team_id"], kind=row["kind"],
+        content=row["content"], name=row["name"], tries=row["tries"],
+    )  # fmt: skip
+
+
+def _reap(connection: sa.Connection) -> None:
+    """Put the entries of dead judges back into the queue; three dead judges end an entry."""
+    now = database.now(connection)
+    silent = sa.select(Entry.__table__).where(Entry.state == "RUNNING", Entry.lease_until < now)
+    for row in connection.execute(silent.with_for_update(skip_locked=True)).mappings().all():
+        this = sa.update(Entry).where(Entry.id == row["id"])
+        if not row["warned"]:
+            connection.execute(this.values(warned=True, lease_until=now + GRACE * row["lease_s"]))
+        elif row["tries"] < TRIES:
+            connection.execute(this.values(state="WAITING", **NO_LEASE))
+        else:
+            poison = {"state": "FAIL", "reason": "poison", "message": POISON, "charged": False, "placed": False}
+            connection.execute(this.values(**poison, **NO_LEASE))
+            _failed(connection, row["id"], row["competition_id"], row["team_id"], "poison")
+
+
+def _failed(connection: sa.Connection, entry: int, competition: int, team: int, reason: str) -> None:
+    """Take a failed entry off the board, where an earlier verdict had put it there."""
+    if connection.scalar(sa.select(Entry.verdict_id).where(Entry.id == entry)) is not None:
+        lock_team(connection, team, revoked=True)
+        ladder.again(connection, contest.by_id(connection, competition), team)
+    log.append(connection, "judge", "fail", {"entry": entry, "reason": reason})
+
+
+def _rank(connection: sa.Connection, hosted: Hosted, claim: Claim, verdict: Verdict, judged_before: bool) -> None:
+    if judged_before:
+        ladder.again(connection, hosted, claim.team)
+    else:
+        found = Figures(verdict.f1_public, verdict.ratio, verdict.latency_ms, verdict.macs)
+        ladder.place(connection, hosted, claim.team, claim.entry, found)
+
+
+def lock_team(connection: sa.Connection, team: int, revoked: bool = False) -> str:
+    """Keep others from counting and ranking this team's entries until the transaction ends; return its name.
+
+    Before an entry's row is locked, and that before the log: so nobody waits in a circle. revoked: a team without a
+    token will do.
+
+    Raises:
+        HarnessError: there is no such team.
+    """
+    query = sa.select(Team.name).where(Team.id == team, sa.true() if revoked else Team.revoked.is_(None))
+    name = connection.scalar(query.with_for_update())
+    if name is None:
+        raise HarnessError(f"team {team}: there is none, or its token was revoked", "ask the organiser")
+    return name
