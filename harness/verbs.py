@@ -69,7 +69,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     names = [a for a in arguments if "=" not in a]
     if len(names) != 1:
         raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
-    from harness.board import store
+    from harness.board import local, store
     from harness.data.sets import load
     from harness.submission import manifest
     from harness.submission.judge import judge
@@ -81,7 +81,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
     verdict = judge(folder, dataset, settings.competition, Path(settings.runs) / "reference")
-    store.record(engine, entry, verdict, settings.competition)
+    local.record(engine, entry, verdict, settings.competition)
     shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine")}
     place = Path(settings.runs) / "score" / entry.name
     with mirrored(
@@ -100,13 +100,13 @@ def score(arguments: list[str], as_json: bool) -> None:
 
 def standings(arguments: list[str], as_json: bool) -> None:
     """Print every board, or that of one competition."""
-    from harness.board import store
-    from harness.board.standings import as_json as plain
-    from harness.board.standings import table
+    from harness.board import local, store
+    from harness.board.drawn import local_as_json as plain
+    from harness.board.drawn import local_table as table
 
     name = config.given(arguments, "competition")
     settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("competition=")])
-    boards = store.boards(store.open(settings.board.url), name)
+    boards = local.boards(store.open(settings.board.url), name)
     if as_json:
         print(json.dumps(plain(boards), indent=2))
         return
