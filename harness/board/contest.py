@@ -51,9 +51,10 @@ class Contest:
     """The organiser's side of a competition, of which no score depends but by the split and the limits.
 
     data: `name` and `options` of the data set, without paths. public_share: of the test images, 0..1.
-    submissions_a_day, debug_a_day: of a team. wall_s, memory_mb: of an entry's process. opens, closes: ISO 8601, UTC where no zone is
-    given; "" for no limit. picks: entries that a team may choose for the end. ladder: the public board follows the
-    Ladder rule, by ladder_step (of F1), or where that is 0 by one over the square root of the number of public images.
+    submissions_a_day, debug_a_day: of a team. wall_s, memory_mb: of an entry's process. opens, closes: ISO 8601, UTC
+    where no zone is given; "" for no limit. picks: entries that a team may choose for the end. ladder: the public board
+    follows the Ladder rule, by ladder_step (of F1), or where that is 0 by one over the square root of the number of
+    public images.
 
     Raises:
         HarnessError: a value is of the wrong type or out of its range.

@@ -1,0 +1,134 @@
+"""Entries as their team may see them: of the public part what the Ladder tells, of the private one nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from harness.board import store
+from harness.board.contest import Hosted
+from harness.board.tables import Entry, Judgement, Team
+from harness.measure.competition import Figures, formula_of, points
+
+STORED = (
+    "id", "team_id", "competition_id", "name", "kind", "content", "state", "stage", "reason", "message", "tries",
+    "created", "charged", "picked", "placed", "sizes",
+)  # fmt: skip
+MEASURED = (
+    "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low", "ratio_high", "macs", "size_bytes",
+    "agreement", "checks", "sandbox", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An entry, with the latest verdict on it where there is one.
+
+    team: its name. created: when it came in, seconds since 1970. ahead: how many are before it in the queue; None
+    unless it waits. f1, points: of the public part; None where the Ladder tells nothing. f1_private, points_private:
+    None until the competition is closed. judged: ISO 8601.
+    """
+
+    id: int
+    team_id: int
+    competition_id: int
+    name: str
+    kind: str
+    content: str
+    state: str
+    stage: str | None
+    reason: str | None
+    message: str | None
+    tries: int
+    created: float
+    charged: bool
+    picked: bool
+    placed: bool
+    sizes: dict[str, int]
+    team: str
+    ahead: int | None
+    f1: float | None
+    points: float | None
+    f1_private: float | None
+    points_private: float | None
+    judged: str | None
+    latency_ms: float | None
+    latency_low_ms: float | None
+    latency_high_ms: float | None
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    macs: int | None
+    size_bytes: int | None
+    agreement: float | None
+    checks: dict[str, dict[str, Any]] | None
+    sandbox: str | None
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def one(engine: Engine, hosted: Hosted, entry: int) -> Seen | None:
+    """Return an entry of a competition; None where there is none of this number."""
+    found = _read(engine, hosted, Entry.id == entry, 1)
+    return found[0] if found else None
+
+
+def of(
+    engine: Engine, hosted: Hosted, team: int | None = None, limit: int = 100, before: int | None = None
+) -> list[Seen]:
+    """List a competition's entries, or those of one team, the newest first.
+
+    before: only those with a smaller id, to go on where an earlier list ended.
+    """
+    mine = sa.true() if team is None else Entry.team_id == team
+    return _read(engine, hosted, mine & (sa.true() if before is None else Entry.id < before), limit)
+
+
+def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: int) -> list[Seen]:
+    stored = [getattr(Entry, name) for name in STORED]
+    measured = [getattr(Judgement, name) for name in MEASURED]
+    query = sa.select(
+        *stored, *measured, Entry.f1_shown, Judgement.f1_private, Judgement.created.label("judged"),
+        Team.name.label("team"), _ahead().label("ahead"),
+    )  # fmt: skip
+    query = query.join(Team, Team.id == Entry.team_id).outerjoin(Judgement, Judgement.id == Entry.verdict_id)
+    query = query.where(Entry.competition_id == hosted.id, which).order_by(Entry.id.desc()).limit(limit)
+    rows: Sequence[Any] = store.look(engine, lambda c: c.execute(query).mappings().all())
+    return [_seen(hosted, row) for row in rows]
+
+
+def _ahead() -> sa.ScalarSelect[int]:
+    """Count those that a judge takes before this one: of those that wait, the ones tried less, then the older."""
+    other = sa.alias(Entry.__table__)
+    sooner = (other.c.tries < Entry.tries) | ((other.c.tries == Entry.tries) & (other.c.id < Entry.id))
+    waits = (Entry.state == "WAITING") & (other.c.state == "WAITING")
+    counted = sa.select(sa.func.count()).select_from(other).where(waits & sooner).correlate(Entry)
+    return counted.scalar_subquery()
+
+
+def _seen(hosted: Hosted, row: Any) -> Seen:
+    scored = row["kind"] == "scored"
+    f1 = row["f1_shown"] if scored else None
+    hidden = row["f1_private"] if scored and hosted.closed else None
+    return Seen(
+        **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")},
+        ahead=row["ahead"] if row["state"] == "WAITING" else None,
+        f1=f1,
+        points=_points(hosted, row, f1),
+        f1_private=hidden,
+        points_private=_points(hosted, row, hidden),
+    )
+
+
+def _points(hosted: Hosted, row: Any, f1: float | None) -> float | None:
+    """Score an F1 that may be seen by the present rules."""
+    if f1 is None or formula_of(hosted.competition).score is None:
+        return None
+    return points(hosted.competition, Figures(f1, row["ratio"], row["latency_ms"], row["macs"]))
