@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -19,14 +20,15 @@ SETTLE_S = 1.0
 """The longest that a process may take from its answer to its sleep, on a machine however busy."""
 MOST_STDERR = 4096
 END_S = 10
+OUT_OF_MEMORY = ("bad_alloc", "MemoryError", "ailed to allocate memory", "annot allocate memory", "nable to allocate")
+"""What engines and interpreter say then."""
 FASTER = "submit a smaller or faster model"
 
 
 class Box:
     """A process, its three pipes, and what it may use.
 
-    process: the parent's child; `pid` is the boxed program's own, which may be another's child. wall_s counts from the
-    box's making.
+    process: the parent's child; `pid` is the boxed program's own, which may be another's child.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int, limits: Limits) -> None:
@@ -37,13 +39,17 @@ class Box:
         self._state = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         self._clock = (~pid << 3) | 2  # as clock_getcpuclockid(3)
         self._cpu_ns = 0
-        self._end = time.monotonic() + limits.wall_s
+        self._end = math.inf
         self._stderr = b""
         self._input, self._output, self._errors = (
             pipe.fileno() for pipe in (process.stdin, process.stdout, process.stderr) if pipe
         )
         for pipe in (self._input, self._output, self._errors):
             os.set_blocking(pipe, False)
+
+    def begin(self) -> None:
+        """Count the limit of wall time from now on."""
+        self._end = time.monotonic() + self._limits.wall_s
 
     def send(self, data: bytes | memoryview, within_s: float) -> None:
         """Write all of the data.
@@ -165,7 +171,8 @@ class Box:
         how = signals.get(code, f"exit code {code}")
         if how == "SIGKILL" and self._cpu_ns > 0.9e9 * self._limits.cpu_s:
             return self._stop("cpu", f"used more than {self._limits.cpu_s:.3g} s of CPU time")
-        return self._stop("died", f"the process that ran it died: {how}{self.complaint()}")
+        memory = any(word in self.complaint() for word in OUT_OF_MEMORY)
+        return self._stop("memory" if memory else "died", f"the process that ran it died: {how}{self.complaint()}")
 
     def complaint(self) -> str:
         """Return ": " and the last line of its standard error, in plain characters; nothing where it said nothing."""

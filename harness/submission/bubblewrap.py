@@ -13,9 +13,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-NAMESPACES = ("pid", "net", "ipc", "uts", "mnt")  # by their names in /proc; root's box needs none of users
+NAMESPACES = ("pid", "net", "ipc", "uts", "mnt") + (() if os.geteuid() == 0 else ("user",))  # by their names in /proc
 TEMPORARY_BYTES = 16_000_000
-ENVIRONMENT = {"LD_LIBRARY_PATH": "/python/lib", "OPENBLAS_NUM_THREADS": "1"}  # all of it
+ENVIRONMENT = {"LD_LIBRARY_PATH": "/python/lib", "OPENBLAS_NUM_THREADS": "1", "HOME": "/tmp"}  # all of it
+ROOT = {"usr", "lib", "lib64", "python", "packages", "boot.py", "program.py", "file", "tmp", "proc", "sys"}
+"""The most that may be seen at the box's root."""
 PYTHON = "/python/bin/python3"
 _NOBODY = "65534"
 _UNSHARED = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]

@@ -12,7 +12,7 @@ import numpy as np
 
 import harness
 from harness.errors import HarnessError, pick
-from harness.submission.box import Box
+from harness.submission.box import OUT_OF_MEMORY, Box
 from harness.submission.limits import Limits
 from harness.submission.refused import Refused
 from harness.submission.runner import REPLY, REQUEST, SAID, SIZES
@@ -21,10 +21,11 @@ from harness.submission.sandbox import START_S, Content, Mode, open_box
 RUNNER = Path(__file__).with_name("runner.py")
 PACKAGES = {"onnx": ("numpy", "onnxruntime"), "openvino": ("numpy", "openvino", "openvino_telemetry", "packaging")}
 """What each engine imports; the others compile code, or bring torch."""
+HELPERS = {"onnx": 1, "openvino": 8}
+"""The threads that an engine starts beside those that it was asked for; ONNX Runtime does without where it must."""
 MOST_CLASSES = 1 << 16
 TOGETHER = 64  # images that are held at a time, where each is run alone
 AGAIN = "export the model again, and try it with `python -m harness score`"
-_MEMORY = ("bad_alloc", "MemoryError", "Failed to allocate memory", "Cannot allocate memory", "Unable to allocate")
 
 
 class Remote:
@@ -124,7 +125,7 @@ class Remote:
         if answer == b"F" and size <= SAID:
             said = self._box.receive(size, self._wall_s).decode("ascii", "replace")
             why = "".join(c for c in said if c.isprintable())
-            memory = any(word in why for word in _MEMORY)
+            memory = any(word in why for word in OUT_OF_MEMORY)
             raise self._refused("memory" if memory else failure, f"the engine says: {why}")
         if answer != b"K" or size > most:
             raise self._refused("protocol", "the process that ran it doesn't answer as it should")
@@ -152,13 +153,20 @@ def open_remote(
         HarnessError: the box can't be had here, or there is no such engine in it; not the entry's fault.
         Refused: see `Remote`.
     """
-    content = Content(program, _packages(runtime), model, (runtime, str(threads)), threads)
+    packages = _packages(runtime)
+    alone = runtime == "onnx" and threads == 1
+    content = Content(
+        program, packages, model, (runtime, str(threads)), threads, 1 if alone else threads + HELPERS[runtime]
+    )
     with open_box(content, limits, mode) as box:
-        remote = Remote(box, mode, limits.wall_s)
-        answer = box.receive(REPLY.size, START_S)
+        try:
+            answer = box.receive(REPLY.size, START_S)
+        except Refused as e:
+            raise HarnessError(f"sandbox: the runner doesn't start: {e.what}", "look at docs/sandbox.md") from e
         if answer != REPLY.pack(b"K", 0):
-            raise remote._refused("protocol", "the process that ran it doesn't answer as it should")
-        yield remote
+            raise HarnessError(f"sandbox: the runner starts with {bytes(answer)!r}", "look at docs/sandbox.md")
+        box.begin()
+        yield Remote(box, mode, limits.wall_s)
 
 
 def _packages(runtime: str) -> tuple[Path, ...]:

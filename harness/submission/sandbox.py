@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError
-from harness.submission import boot, bubblewrap
+from harness.submission import boot, bubblewrap, inspection
 from harness.submission.box import Box
 from harness.submission.limits import Limits
 from harness.submission.refused import Refused
@@ -30,15 +31,11 @@ _BOOT = Path(boot.__file__)
 _ISOLATED = ["-I", "-S", "-B"]
 _USERS = range(61184, 65520)  # for short-lived users, by systemd's and Debian's rules
 _QUIET = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's library would start threads for nothing
-_TITLES = {
-    "RLIMIT_AS": "Max address space",
-    "RLIMIT_CPU": "Max cpu time",
-    "RLIMIT_FSIZE": "Max file size",
-    "RLIMIT_NOFILE": "Max open files",
-    "RLIMIT_CORE": "Max core file size",
-    "RLIMIT_NPROC": "Max processes",
-}
 _turn = itertools.count()
+_ALLOW = (
+    "let this user make namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces; on Ubuntu "
+    "an AppArmor profile for bwrap), or run as root with CAP_SYS_ADMIN (docs/sandbox.md)"
+)
 _HELP = "docs/sandbox.md says how to get it; sandbox=unsafe is for your own models alone"
 
 
@@ -47,14 +44,15 @@ class Content:
     """What is in a box.
 
     program: a Python file, its only process; its first argument is the path of its file in the box. packages:
-    importable folders by their path on the host. file: copied in. arguments: the further ones. threads: that it may
-    have, on as many processors.
+    importable folders by their path on the host. file: copied in. arguments: the further ones. processors: that it is
+    pinned to. threads: that it may have; where it is one, it can't even ask for more.
     """
 
     program: Path
     packages: tuple[Path, ...] = ()
     file: Path | None = None
     arguments: tuple[str, ...] = ()
+    processors: int = 1
     threads: int = 1
 
 
@@ -79,6 +77,7 @@ def open_box(content: Content, limits: Limits, mode: Mode = "strict") -> Iterato
     """
     with _locked(content, limits, mode) as box:
         box.send(boot.GO, START_S)
+        box.begin()
         yield box
 
 
@@ -94,7 +93,7 @@ def _locked(content: Content, limits: Limits, mode: Mode) -> Iterator[Box]:
         try:
             _await(box)
             if mode == "strict":
-                _verify(box.pid, orders)
+                _inspect(pid, orders)
             yield box
         finally:
             box.kill()
@@ -109,7 +108,7 @@ def _orders(content: Content, limits: Limits) -> dict[str, Any]:
         "RLIMIT_NOFILE": 64,
         "RLIMIT_CORE": 0,
     }
-    cores = sorted(os.sched_getaffinity(0))[-content.threads :]
+    cores = sorted(os.sched_getaffinity(0))[-content.processors :]
     return {"cores": cores, "rlimits": rlimits, "user": None, "filter": ""}
 
 
@@ -122,7 +121,7 @@ def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
     readable = places | {"/boot.py": _BOOT, "/program.py": content.program}
     orders = orders | {
         "program": "/program.py",
-        "arguments": ["/file", *content.arguments],
+        "arguments": [*(["/file"] if content.file else []), *content.arguments],
         "packages": ["/packages"],
         "user": _user() if os.geteuid() == 0 else None,
         "filter": base64.b64encode(rules(threads=content.threads > 1)).decode(),
@@ -144,7 +143,8 @@ def _pid(told: int, process: subprocess.Popen[bytes]) -> int:
     """Read the number that bubblewrap's child has here; it says it before that one runs anything."""
     said = b""
     while b"}" not in said:
-        if not (more := os.read(told, 4096)):
+        ready, _, _ = select.select([told], [], [], START_S)
+        if not ready or not (more := os.read(told, 4096)):
             raise _no_box(process)
         said += more
     return int(json.loads(said)["child-pid"])
@@ -183,46 +183,27 @@ def _user() -> int:
 
 def _await(box: Box) -> None:
     try:
-        if box.receive(1, START_S) != boot.LOCKED:
-            raise HarnessError("sandbox: the box doesn't start as it should", _HELP)
+        answer = box.receive(1, START_S)
     except Refused as e:
         raise _no_box(box.process, box.complaint()) from e
+    if answer != boot.LOCKED:
+        raise _no_box(box.process, "its first program doesn't answer as it should")
+
+
+def _inspect(pid: int, orders: dict[str, Any]) -> None:
+    try:
+        missing = inspection.lacking(pid, orders)
+    except OSError as e:
+        raise HarnessError(f"sandbox: the box can't be looked at from outside: {e}", _HELP) from e
+    if missing:
+        raise HarnessError(f"sandbox: the box came up without {', '.join(missing)}", _HELP)
 
 
 def _no_box(process: subprocess.Popen[bytes], said: str = "") -> HarnessError:
-    said = said or process.stderr.read().decode("ascii", "replace").strip()
-    return HarnessError(f"sandbox: the box can't be made here{': ' if said else ''}{said}", _HELP)
-
-
-def _verify(pid: int, orders: dict[str, Any]) -> None:
-    """Look from outside, and before its program runs, whether the process has really given everything up."""
-    with open(f"/proc/{pid}/status") as file:
-        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    own = [name for name in bubblewrap.NAMESPACES if _same(pid, name)]
-    lacking = [f"a {name} namespace of its own" for name in own]
-    lacking += [] if status["Seccomp"].strip() == "2" else ["a seccomp filter"]
-    lacking += [] if status["NoNewPrivs"].strip() == "1" else ["no_new_privs"]
-    if any(int(status[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Amb")):
-        lacking.append("a process without capabilities")
-    users = {int(user) for user in status["Uid"].split()}
-    if users != {orders["user"] or os.geteuid()} or 0 in users:
-        lacking.append("a user without privileges")
-    if os.sched_getaffinity(pid) != set(orders["cores"]):
-        lacking.append("its own processors")
-    found = _limits(pid)
-    lacking += [name for name, most in orders["rlimits"].items() if found[name] != {str(most)}]
-    if sorted(os.listdir(f"/proc/{pid}/fd")) != ["0", "1", "2"]:
-        lacking.append("no descriptors but its pipes")
-    if lacking:
-        raise HarnessError(f"sandbox: the box came up without {', '.join(lacking)}", _HELP)
-
-
-def _limits(pid: int) -> dict[str, set[str]]:
-    """Read soft and hard limits from /proc: prlimit(2) would need a capability that containers' roots lack."""
-    with open(f"/proc/{pid}/limits") as file:
-        lines = {line[:26].strip(): set(line[26:].split()[:2]) for line in file}
-    return {name: lines[title] for name, title in _TITLES.items()}
-
-
-def _same(pid: int, namespace: str) -> bool:
-    return os.readlink(f"/proc/{pid}/ns/{namespace}") == os.readlink(f"/proc/self/ns/{namespace}")
+    process.kill()
+    process.wait()
+    if not said:
+        os.set_blocking(process.stderr.fileno(), False)
+        said = (process.stderr.read() or b"").decode("ascii", "replace").strip() or f"exit code {process.returncode}"
+    forbidden = any(word in said for word in ("namespace", "uid map", "Operation not permitted"))
+    return HarnessError(f"sandbox: the box can't be made here: {said.strip(': ')}", _ALLOW if forbidden else _HELP)
