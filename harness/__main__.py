@@ -13,13 +13,24 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   status study=NAME                how it stands: workers, leases, budget, rate, expected end; live in a terminal
   report study=NAME                pictures of a study: history and Pareto set
   score submissions/NAME           judge a submission as the organiser would; the verdict goes to the board
-  standings [competition=NAME]     the board
+  standings [competition=NAME]     the board: yours, or that of a hosted competition (--private: its private part)
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
                                    (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
   db stop                          stop it
   db url                           its storage.url, with the password
   db proxy                         Optuna's gRPC proxy before storage.url, for many workers (host=0.0.0.0 port=N)
+
+ the organiser's (docs/organiser.md):
+  competition create FILE          host a competition: a YAML file, or a name in conf/competition
+  competition close|reopen|export  end it now; go on (closes=TIME); the standings as csv (to=FILE --private)
+  team add|list|revoke NAME        a team and its token, which is shown once (url=https://... baseline=true)
+  work                             judge what comes in, in a sandbox (workers=N wait=false data.root=DIR)
+  submissions                      the entries and how they stand (team=NAME last=N)
+  requeue ENTRY [...]              have entries judged again
+  rescore FORMULA                  rank by another formula from now on (f1_target=X ...); no model is run
+  backup                           database and files, while all runs on (to=FOLDER)
+  log, audit                       what was done (last=N); is it whole, and do the tables agree (head=HASH)
 
 --json prints JSON where a table would stand. Settings are Hydra's: `storage.url=...`, `competition=taco2021`.
 """
@@ -61,10 +72,10 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         print(USAGE)
         return
-    from harness import verbs
+    from harness import organiser, verbs
 
     verb, rest = arguments[0], [a for a in arguments[1:] if a != "--json"]
-    pick(verbs.VERBS, verb, "python -m harness")(rest, "--json" in arguments)
+    pick(verbs.VERBS | organiser.VERBS, verb, "python -m harness")(rest, "--json" in arguments)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ from harness import database
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
 from harness.measure.competition import Competition
-from harness.settings import Db, Submit, Train, Tune
+from harness.settings import Db, Organise, Submit, Train, Tune
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the other groups
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
-ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db}
+ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db, "board": Organise}
 
 
 def load(root: str, overrides: Sequence[str]) -> Any:
@@ -147,6 +147,35 @@ def read_yaml(path: Path) -> Any:
         raise HarnessError(f"{path}: no such file", "check the path") from e
     except yaml.YAMLError as e:
         raise HarnessError(f"{path}: not YAML: {' '.join(str(e).split())}", "mend the file") from e
+
+
+def read_competition(named: str) -> Competition:
+    """Read a competition from a YAML file, or from `conf/competition` by its name there.
+
+    Raises:
+        HarnessError: there is no such file, or a key or a type in it is wrong.
+    """
+    known = groups()["competition"]
+    path = CONF / "competition" / f"{named}.yaml" if named in known else Path(named)
+    if not path.is_file():
+        what = f"competition {named}: no such file; in conf/competition: {', '.join(known)}"
+        raise HarnessError(what, f"{nearest(named, known)}name one of these, or a YAML file")
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise HarnessError(f"{path}: holds no settings", "write it as conf/competition/digits.yaml")
+    allowed = [f.name for f in fields(Competition)]
+    for key in raw:
+        if key not in allowed:
+            what = f"{path}: unknown setting '{key}'; allowed: {', '.join(allowed)}"
+            raise HarnessError(what, f"{nearest(str(key), allowed)}rename or remove it")
+    contest = raw.get("contest") or {}
+    if isinstance(contest, dict):  # YAML reads a time without quotes as one
+        times = {k: v.isoformat() for k, v in contest.items() if hasattr(v, "isoformat")}
+        raw["contest"] = contest | times
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Competition), raw))
+    except OmegaConfBaseException as e:
+        raise _explained(e, _keys(Competition), []) from e
 
 
 def groups() -> dict[str, list[str]]:

@@ -116,7 +116,10 @@ class Train:
 
 @dataclass
 class Submit:
-    """Settings of `inference.py` and `python -m harness score`."""
+    """Settings of `inference.py` and `python -m harness score`.
+
+    sandbox: "strict", or "unsafe" for one's own models where a sandbox can't be had.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     competition: Competition = field(default_factory=Competition)
@@ -125,6 +128,7 @@ class Submit:
     submissions: str = "submissions"
     force: bool = False
     latency_s: float = 4.0
+    sandbox: str = "strict"
     board: Board = field(default_factory=Board)
     runs: str = "runs"
     track: str = "offline"
@@ -138,3 +142,35 @@ class Db:
     host: str = ""
     port: int = 0
     storage: Storage = field(default_factory=Storage)
+
+
+@dataclass
+class HostBoard(Board):
+    """Where verdicts live, and the files of entries."""
+
+    files: str = "runs/files"
+
+
+@dataclass
+class Organise:
+    """Settings of the organiser's verbs.
+
+    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
+    of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
+    for `audit`. workers, lease_s, wait, sandbox: of `work`.
+    """
+
+    board: HostBoard = field(default_factory=HostBoard)
+    competition: str = ""
+    team: str = ""
+    url: str = ""
+    baseline: bool = False
+    closes: str = ""
+    to: str = ""
+    last: int = 50
+    head: str = ""
+    workers: int = 1
+    lease_s: float = 60.0
+    wait: bool = True
+    sandbox: str = "strict"
+    runs: str = "runs"

@@ -23,6 +23,9 @@ MEASURED = (
     "agreement", "checks", "sandbox", "seconds",
 )  # fmt: skip
 
+LABELLED = ("perturbed",)
+"""Checks whose figures tell of the labels, finer than the Ladder does: shown after the close."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -118,13 +121,19 @@ def _seen(hosted: Hosted, row: Any) -> Seen:
     f1 = row["f1_shown"] if scored else None
     hidden = row["f1_private"] if scored and hosted.closed else None
     return Seen(
-        **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")},
+        **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")} | {"checks": _checks(hosted, row)},
         ahead=row["ahead"] if row["state"] == "WAITING" else None,
         f1=f1,
         points=_points(hosted, row, f1),
         f1_private=hidden,
         points_private=_points(hosted, row, hidden),
     )
+
+
+def _checks(hosted: Hosted, row: Any) -> dict[str, dict[str, Any]] | None:
+    if row["checks"] is None or hosted.closed:
+        return row["checks"]
+    return {name: {} if name in LABELLED else figures for name, figures in row["checks"].items()}
 
 
 def _points(hosted: Hosted, row: Any, f1: float | None) -> float | None:

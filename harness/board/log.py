@@ -70,9 +70,14 @@ def append(connection: sa.Connection, actor: str, action: str, detail: dict[str,
 
 def rows(engine: Engine, last: int | None = None) -> list[Line]:
     """List the rows, or the last few of them, the oldest first."""
+    return store.look(engine, lambda connection: read(connection, last))
+
+
+def read(connection: sa.Connection, last: int | None = None) -> list[Line]:
+    """List the rows within a transaction."""
     columns = [getattr(Log, name) for name in (*CHAINED, "hash")]
     query = sa.select(*columns).order_by(Log.id.desc()).limit(last)
-    return [Line(*row) for row in store.look(engine, lambda c: c.execute(query).all())][::-1]
+    return [Line(*row) for row in connection.execute(query).all()][::-1]
 
 
 def verify(lines: Sequence[Line], head: str = "") -> Bad | None:

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import store
+from harness.board import contest, store
 from harness.board.contest import Hosted
 from harness.board.tables import Entry, Judgement, Team
 from harness.measure.competition import Competition, Figures, direction, formula_of, points, points_of_board
@@ -60,7 +60,7 @@ class Place:
 
 def public(engine: Engine, hosted: Hosted) -> list[Place]:
     """Rank the teams by what the public part tells of their best."""
-    return store.look(engine, lambda connection: read(connection, hosted, True))
+    return store.look(engine, lambda connection: read(connection, contest.by_id(connection, hosted.id), True))
 
 
 def private(engine: Engine, hosted: Hosted) -> list[Place]:
@@ -68,11 +68,11 @@ def private(engine: Engine, hosted: Hosted) -> list[Place]:
 
     Whether it may be shown is for the caller to ask: `hosted.closed`.
     """
-    return store.look(engine, lambda connection: read(connection, hosted, False))
+    return store.look(engine, lambda connection: read(connection, contest.by_id(connection, hosted.id), False))
 
 
 def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Place]:
-    """Rank the teams by the public or the private part, within a transaction."""
+    """Rank the teams by the public or the private part, within the transaction that read the competition."""
     chosen = Entry.placed.is_(True) if of_public else Entry.picked.is_(True) | Entry.placed.is_(True)
     f1 = Entry.f1_shown if of_public else Judgement.f1_private
     rows, entries = _read(connection, hosted, chosen & (Entry.state != "FAIL"), f1)

@@ -1,0 +1,88 @@
+"""Several judges on one machine: processes of their own, replaced when they are killed, ended together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.parent import die_with
+
+POLITE = (signal.SIGINT, signal.SIGTERM)
+PAUSE_S = 1.0
+FAILED = 2
+
+
+def run(workers: int, work: Callable[[], None]) -> None:
+    """Run `work` in so many forked processes until all have ended; one that is killed is started again.
+
+    Each has its share of this process's processors. A polite signal to this process reaches all of them.
+
+    Raises:
+        HarnessError: every one of them ended with an error.
+    """
+    context = multiprocessing.get_context("fork")
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= workers <= len(cores):
+        raise HarnessError(
+            f"workers={workers}: allowed: 1 to {len(cores)}, one a processor", f"set workers={len(cores)}"
+        )
+
+    def start(number: int) -> BaseProcess:
+        place = (os.getpid(), cores[number::workers], work)
+        process = context.Process(target=_child, args=place, name=f"judge {number}")
+        process.start()
+        return process
+
+    before = {polite: signal.signal(polite, _stop) for polite in POLITE}
+    crew = [start(number) for number in range(workers)]
+    try:
+        _watch(crew, start)
+    finally:
+        for polite in POLITE:
+            signal.signal(polite, signal.SIG_IGN)
+        for process in crew:
+            if process.is_alive():
+                process.terminate()
+        for process in crew:
+            process.join()
+        for polite, handler in before.items():
+            signal.signal(polite, handler)
+
+
+def _watch(crew: list[BaseProcess], start: Callable[[int], BaseProcess]) -> None:
+    while any(process.is_alive() for process in crew):
+        time.sleep(PAUSE_S)
+        for number, process in enumerate(crew):
+            if process.exitcode is not None and process.exitcode < 0:
+                print(f"{process.name}: killed by {signal.Signals(-process.exitcode).name}; another begins", flush=True)
+                crew[number] = start(number)
+    if all(process.exitcode for process in crew):
+        raise HarnessError("every judge ended with an error", "see the lines above; the entries wait")
+
+
+def _child(parent: int, cores: list[int], work: Callable[[], None]) -> None:
+    for polite in POLITE:
+        signal.signal(polite, _stop)
+    die_with(parent, signal.SIGTERM)
+    os.sched_setaffinity(0, cores)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    except HarnessError as e:
+        print(f"error: {e}", file=sys.stderr, flush=True)
+        sys.exit(FAILED)
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    """End on a polite signal, once: a second one must not break into giving the entry back."""
+    for polite in POLITE:
+        signal.signal(polite, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -1,0 +1,319 @@
+"""The organiser's verbs of `python -m harness`: a competition, its teams, its entries and its judge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from sqlalchemy import Engine
+
+from harness import config, verbs
+from harness.board import contest, drawn, entries, log, queue, store, teams
+from harness.board.contest import Contest, Hosted
+from harness.board.quota import moment
+from harness.errors import HarnessError, pick
+from harness.settings import Organise
+
+FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+"""The rules that `rescore` changes beside the formula."""
+
+
+def competition(arguments: list[str], as_json: bool) -> None:
+    """Create, close, reopen or export a competition."""
+    action, names, rest = _action("competition", arguments, COMPETITION)
+    action(names, rest, as_json)
+
+
+def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
+    (named,) = _named("competition create", names, "FILE")
+    rules = config.read_competition(named)
+    data, settings = _apart(arguments)
+    dataset = _dataset(Contest.of(rules), data)
+    hosted = contest.create(_open(settings), rules, dataset)
+    _told(hosted, as_json)
+    if not as_json:
+        sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
+        print(f"{sizes}; terms {hosted.terms[:16]}\nnext:  python -m harness team add NAME")
+
+
+def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
+    _named("competition close", names)
+    settings = _settings(arguments)
+    engine = _open(settings)
+    _told(contest.close(engine, settings.competition), as_json)
+
+
+def _reopen(names: list[str], arguments: list[str], as_json: bool) -> None:
+    _named("competition reopen", names)
+    settings = _settings(arguments)
+    engine = _open(settings)
+    _told(contest.reopen(engine, settings.competition, settings.closes), as_json)
+
+
+def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
+    from harness.board import standings as boards
+
+    _named("competition export", names)
+    part, settings = _part(arguments)
+    engine = _open(settings)
+    hosted = contest.find(engine, settings.competition)
+    places = PARTS[part](engine, hosted)
+    text = json.dumps(boards.plain(places), indent=2) + "\n" if as_json else boards.to_csv(places)
+    if not settings.to:
+        print(text, end="")
+        return
+    Path(settings.to).write_text(text, encoding="utf-8")
+    print(f"wrote {settings.to}: {len(places)} teams, {part}")
+
+
+def team(arguments: list[str], as_json: bool) -> None:
+    """Add a team and show its token once, list the teams, or revoke a token."""
+    action, names, rest = _action("team", arguments, TEAM)
+    action(names, rest, as_json)
+
+
+def _add(names: list[str], arguments: list[str], as_json: bool) -> None:
+    (name,) = _named("team add", names, "NAME")
+    settings = _settings(arguments)
+    added, token = teams.add(_open(settings), name, settings.url, settings.baseline)
+    if as_json:
+        print(json.dumps(asdict(added) | {"token": token}, indent=2))
+    else:
+        print(f"team '{added.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in.")
+
+
+def _list(names: list[str], arguments: list[str], as_json: bool) -> None:
+    _named("team list", names)
+    listed = teams.listed(_open(_settings(arguments)))
+    _show(drawn.teams(listed), [asdict(t) for t in listed], as_json)
+
+
+def _revoke(names: list[str], arguments: list[str], as_json: bool) -> None:
+    (name,) = _named("team revoke", names, "NAME")
+    revoked = teams.revoke(_open(_settings(arguments)), name)
+    print(json.dumps(asdict(revoked)) if as_json else f"team '{revoked.name}': its token lets nobody in any more")
+
+
+def standings(arguments: list[str], as_json: bool) -> None:
+    """Print the public or the private standings of a hosted competition; else what people scored for themselves."""
+    from harness.board import standings as boards
+
+    engine = _open(_part([a for a in arguments if a.startswith("board.url=")])[1])
+    name = config.given(arguments, "competition")
+    there = [h.name for h in contest.hosted(engine)]
+    if "--private" not in arguments and (name not in there if name else not there):
+        verbs.standings(arguments, as_json)
+        return
+    part, settings = _part(arguments)
+    hosted = contest.find(engine, settings.competition)
+    places = PARTS[part](engine, hosted)
+    _show(drawn.standings(hosted, places, part), boards.plain(places), as_json)
+    waiting = queue.counts(engine, hosted.id)
+    if not as_json and waiting["WAITING"] + waiting["RUNNING"]:
+        print(f"{waiting['WAITING']} entries wait, {waiting['RUNNING']} are being judged")
+
+
+def submissions(arguments: list[str], as_json: bool) -> None:
+    """List the newest entries of a competition, or those of one team."""
+    settings = _settings(arguments)
+    engine = _open(settings)
+    hosted = contest.find(engine, settings.competition)
+    mine = teams.find(engine, settings.team).id if settings.team else None
+    seen = entries.of(engine, hosted, mine, settings.last)
+    _show(drawn.entries(hosted, seen), [e.to_dict() for e in seen], as_json)
+
+
+def show_log(arguments: list[str], as_json: bool) -> None:
+    """Print the last rows of the log."""
+    settings = _settings(arguments)
+    lines = log.rows(_open(settings), settings.last)
+    _show(drawn.log(lines), [line.to_dict() for line in lines], as_json)
+
+
+def audit(arguments: list[str], as_json: bool) -> None:
+    """Check the log's chain and hold entries and verdicts against it."""
+    from harness.board import audit as audits
+
+    settings = _settings(arguments)
+    found = audits.audit(_open(settings), settings.head)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+    elif not found.wrong:
+        print(f"the log is whole: {found.rows} rows; entries and verdicts are as it says\nhead: {found.head}")
+        print("note the head elsewhere: `audit head=...` tells whether the log's end was cut off since")
+    if found.wrong:
+        raise HarnessError(f"audit: {'; '.join(found.wrong)}", "take a backup from before, and find out who did this")
+
+
+def requeue(arguments: list[str], as_json: bool) -> None:
+    """Have entries judged again."""
+    numbers = [a for a in arguments if "=" not in a]
+    if not numbers or not all(n.isdecimal() for n in numbers):
+        raise HarnessError(f"requeue {' '.join(numbers)}: allowed: numbers of entries", "python -m harness submissions")
+    engine = _open(_settings([a for a in arguments if "=" in a]))
+    for number in numbers:
+        queue.requeue(engine, int(number))
+    print(
+        json.dumps({"requeued": [int(n) for n in numbers]}) if as_json else f"back in the queue: {', '.join(numbers)}"
+    )
+
+
+def rescore(arguments: list[str], as_json: bool) -> None:
+    """Rank a competition by another formula from now on; list the changed ranks."""
+    from harness.board.rescore import rescore as switch
+
+    (formula,) = _named("rescore", [a for a in arguments if "=" not in a], "FORMULA")
+    changed = {k: _number(k, v) for k, _, v in (a.partition("=") for a in arguments) if k in FORMULAS_TAKE}
+    settings = _settings([a for a in arguments if "=" in a and a.partition("=")[0] not in FORMULAS_TAKE])
+    engine = _open(settings)
+    hosted = contest.find(engine, settings.competition)
+    changes = switch(engine, hosted, formula=formula, **changed)
+    _show(drawn.changes(changes), [asdict(c) for c in changes], as_json)
+
+
+def backup(arguments: list[str], as_json: bool) -> None:
+    """Copy database and files to a new folder, while all runs on."""
+    from harness.board import backup as backups
+
+    settings = _settings(arguments)
+    to = Path(settings.to) if settings.to else backups.default()
+    made = backups.backup(_open(settings), Path(settings.board.files), to)
+    if as_json:
+        print(json.dumps({"database": str(made.database), "entries": made.entries, "lacking": made.lacking}))
+    else:
+        print(f"{made.database} and the files of {made.entries} entries; docs/organiser.md says how to restore")
+    if made.lacking:
+        what = f"backup: the files of {len(made.lacking)} entries are missing or damaged: {made.lacking[0][:16]}"
+        raise HarnessError(what, f"check board.files={settings.board.files}")
+
+
+def work(arguments: list[str], as_json: bool) -> None:
+    """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
+    from harness.board import crew, files, worker
+    from harness.submission import sandbox
+
+    data, settings = _apart(arguments)
+    pick(dict.fromkeys(("strict", "unsafe")), settings.sandbox, "sandbox")
+    engine, root = _open(settings), Path(settings.board.files)
+    hosted = contest.find(engine, settings.competition)
+    if settings.sandbox == "strict":
+        sandbox.check()
+    dataset = _dataset(hosted.contest, data)
+    files.sweep(engine, root)
+    engine.dispose()  # a connection mustn't be shared with the processes that begin here
+
+    def judging() -> None:
+        from harness.submission.judge import judge
+
+        worker.work(
+            _open(settings), root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,
+            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait,
+        )  # fmt: skip
+
+    print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)
+    crew.run(settings.workers, judging)
+
+
+def _public(engine: Engine, hosted: Hosted) -> list[Any]:
+    from harness.board import standings as boards
+
+    return boards.public(engine, hosted)
+
+
+def _private(engine: Engine, hosted: Hosted) -> list[Any]:
+    from harness.board import standings as boards
+
+    return boards.private(engine, hosted)
+
+
+PARTS: dict[str, Callable[[Engine, Hosted], list[Any]]] = {"public": _public, "private": _private}
+Action = Callable[[list[str], list[str], bool], None]
+COMPETITION: dict[str, Action] = {"create": _create, "close": _close, "reopen": _reopen, "export": _export}
+TEAM: dict[str, Action] = {"add": _add, "list": _list, "revoke": _revoke}
+VERBS: dict[str, Callable[[list[str], bool], None]] = {
+    "competition": competition,
+    "team": team,
+    "standings": standings,
+    "submissions": submissions,
+    "log": show_log,
+    "requeue": requeue,
+    "rescore": rescore,
+    "backup": backup,
+    "audit": audit,
+    "work": work,
+}
+
+
+def _action(verb: str, arguments: list[str], table: Mapping[str, Action]) -> tuple[Action, list[str], list[str]]:
+    """Take a verb's arguments apart: what to do, with what, and the settings."""
+    words = [a for a in arguments if "=" not in a and not a.startswith("--")]
+    if not words:
+        raise HarnessError(f"{verb}: no action given; allowed: {', '.join(table)}", f"python -m harness {verb} ACTION")
+    return pick(table, words[0], f"python -m harness {verb}"), words[1:], [a for a in arguments if a not in words]
+
+
+def _named(verb: str, names: list[str], *wanted: str) -> list[str]:
+    if len(names) != len(wanted):
+        expected = " ".join(wanted)
+        what = f"{verb}: given {', '.join(names) or 'nothing'}; allowed: {expected or 'settings only'}"
+        raise HarnessError(what, f"python -m harness {verb} {expected}".rstrip() + " (a name with blanks in quotes)")
+    return names
+
+
+def _settings(arguments: list[str]) -> Organise:
+    return config.load("board", arguments)
+
+
+def _part(arguments: list[str]) -> tuple[str, Organise]:
+    """Tell which part of the test images is asked for."""
+    settings = _settings([a for a in arguments if a != "--private"])
+    return "private" if "--private" in arguments else "public", settings
+
+
+def _apart(arguments: list[str]) -> tuple[list[str], Organise]:
+    """Part what is said of the data, such as data.root=DIR, from the other settings."""
+    data = [a for a in arguments if a.startswith("data.")]
+    return data, _settings([a for a in arguments if a not in data])
+
+
+def _open(settings: Organise) -> Engine:
+    return store.open(settings.board.url)
+
+
+def _dataset(terms: Contest, overrides: list[str]) -> Any:
+    """Load a competition's data; where they lie here, conf/ or the command line says."""
+    from harness.data.sets import load
+
+    named = {"name": terms.data["name"], "options": terms.data["options"]}
+    settings = config.load("submit", [*config.of_manifest(named, overrides), *overrides])
+    return load(*config.data_options(settings.data))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as e:
+        raise HarnessError(f"{name}={text}: allowed: a number", f"set {name} to a number") from e
+
+
+def _told(hosted: Hosted, as_json: bool) -> None:
+    state = "open" if hosted.open else "closed" if hosted.closed else "not open yet"
+    if as_json:
+        figures = {name: getattr(hosted, name) for name in ("name", "terms", "opens", "closes", "public_images")}
+        print(json.dumps(figures | {"state": state, "rules": hosted.competition.rules()}, indent=2))
+        return
+    until = f", closes {moment(hosted.closes)}" if hosted.open and hosted.closes else ""
+    begins = f", opens {moment(hosted.opens)}" if state == "not open yet" else ""
+    print(f"competition {hosted.name}: {state}{begins}{until}")
+
+
+def _show(table: Any, plain: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plain, indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
