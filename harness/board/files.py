@@ -66,20 +66,34 @@ class Inbox:
         self._hashes[name].update(chunk)
         self._open[name].write(chunk)
 
-    def keep(self) -> Kept:
-        """Put the files in their place for good, whole or not at all; the same content again changes nothing.
+    @property
+    def folder(self) -> Path:
+        """Return where the files are until they are kept."""
+        return self._part
+
+    def hashes(self) -> dict[str, str]:
+        """Return the sha256 of each file, all of which can be read in the folder then.
 
         Raises:
-            Refused: a file is missing.
+            Refused: one is missing.
         """
         lacking = [name for name in NAMES if not self._sizes.get(name)]
         if lacking:
             raise Refused("files", f"{lacking[0]}: not sent, or empty", f"send {', '.join(NAMES)}")
         for file in self._open.values():
             file.flush()
+        return {name: self._hashes[name].hexdigest() for name in NAMES}
+
+    def keep(self) -> Kept:
+        """Put the files in their place for good, whole or not at all; the same content again changes nothing.
+
+        Raises:
+            Refused: a file is missing.
+        """
+        hashes = self.hashes()
+        for file in self._open.values():
             os.fsync(file.fileno())
         self._closing.close()
-        hashes = {name: self._hashes[name].hexdigest() for name in NAMES}
         target = folder(self._root, content_of(hashes))
         target.parent.mkdir(exist_ok=True)
         if not target.exists():

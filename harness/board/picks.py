@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,16 +25,49 @@ def pick(engine: Engine, team: int, entry: int, on: bool = True) -> None:
 
     def act(connection: sa.Connection) -> None:
         name = lock_team(connection, team)
-        row = connection.execute(sa.select(Entry.__table__).where(Entry.id == entry)).mappings().first()
-        if row is None or row["team_id"] != team or row["kind"] != "scored":
-            raise HarnessError(f"entry {entry}: no scored entry of your team", "choose one of your own")
-        hosted = contest.by_id(connection, row["competition_id"])
-        _check(connection, hosted, row, on)
-        connection.execute(sa.update(Entry).where(Entry.id == entry).values(picked=on))
-        if row["picked"] != on:
-            log.append(connection, f"team {name}", "pick" if on else "unpick", {"entry": entry})
+        _set(connection, name, _own(connection, team, entry), on)
 
     store.transact(engine, act)
+
+
+def chosen(engine: Engine, team: int, competition: int) -> list[int]:
+    """List a team's choices."""
+    mine = (Entry.competition_id == competition) & (Entry.team_id == team) & Entry.picked.is_(True)
+    return list(store.look(engine, lambda c: c.scalars(sa.select(Entry.id).where(mine).order_by(Entry.id)).all()))
+
+
+def choose(engine: Engine, team: int, competition: int, entries: Sequence[int]) -> None:
+    """Choose these entries for the end, and no others.
+
+    Raises:
+        HarnessError: as `pick`; nothing is changed then.
+    """
+
+    def act(connection: sa.Connection) -> None:
+        name = lock_team(connection, team)
+        mine = (Entry.competition_id == competition) & (Entry.team_id == team)
+        rows = connection.execute(sa.select(Entry.__table__).where(mine, Entry.picked.is_(True))).mappings().all()
+        for row in rows:
+            if row["id"] not in entries:
+                _set(connection, name, row, False)
+        for entry in dict.fromkeys(entries):
+            _set(connection, name, _own(connection, team, entry), True)
+
+    store.transact(engine, act)
+
+
+def _own(connection: sa.Connection, team: int, entry: int) -> Mapping[str, Any]:
+    row = connection.execute(sa.select(Entry.__table__).where(Entry.id == entry)).mappings().first()
+    if row is None or row["team_id"] != team or row["kind"] != "scored":
+        raise HarnessError(f"entry {entry}: no scored entry of your team", "choose one of your own")
+    return row
+
+
+def _set(connection: sa.Connection, name: str, row: Mapping[str, Any], on: bool) -> None:
+    _check(connection, contest.by_id(connection, row["competition_id"]), row, on)
+    connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(picked=on))
+    if row["picked"] != on:
+        log.append(connection, f"team {name}", "pick" if on else "unpick", {"entry": row["id"]})
 
 
 def _check(connection: sa.Connection, hosted: Hosted, row: Mapping[str, Any], on: bool) -> None:

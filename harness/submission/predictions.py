@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from harness.errors import HarnessError, nearest
 from harness.measure.process import predict
 
 HEADER = ["id", "label"]
+MOST_ROWS = 1_000_000
 
 
 def compute(model: Path, dataset: Dataset, how: Preprocessing, threads: int) -> np.ndarray:
@@ -43,20 +45,7 @@ def read(path: Path, names: Sequence[str], classes: Sequence[str]) -> np.ndarray
     Raises:
         HarnessError: the header, a row, an id or a label is wrong, or a row is missing; the message names the line.
     """
-    index = {label: i for i, label in enumerate(classes)}
-    expected, found = set(names), {}
-    for line, row in _rows(path):
-        if len(row) != 2:
-            raise _wrong(path, line, f"{len(row)} columns", "two: id,label")
-        name, label = row
-        if name in found:
-            raise _wrong(path, line, f"id '{name}' a second time", "each id once")
-        if name not in expected:
-            raise _wrong(path, line, f"unknown id '{name}'", "the test images' ids")
-        if label not in index:
-            allowed = f"{nearest(label, classes)}{', '.join(classes[:20])}"
-            raise _wrong(path, line, f"unknown label '{label}'", allowed)
-        found[name] = index[label]
+    found = labels(path, classes, set(names))
     missing = [name for name in names if name not in found]
     if missing:
         what = f"{path}: no row for id '{missing[0]}'; {len(missing)} of {len(names)} test images have none"
@@ -64,17 +53,56 @@ def read(path: Path, names: Sequence[str], classes: Sequence[str]) -> np.ndarray
     return np.array([found[name] for name in names], dtype=np.int64)
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise HarnessError(f"{path}: not a csv file in UTF-8: {e}", "pack the entry again") from e
-    if not rows or rows[0][1] != HEADER:
-        first = ",".join(rows[0][1])[:80] if rows else ""
-        raise _wrong(path, 1, f"the header is '{first}'", "id,label")
-    return rows[1:]
+def labels(path: Path, classes: Sequence[str], ids: Set[str] | None = None) -> dict[str, int]:
+    """Read class indices by id, a row at a time. ids: those that there are, or None where only the judge knows them.
+
+    Raises:
+        HarnessError: the header, a row, an id or a label is wrong, or without ids there are over a million rows; the
+            message names the line.
+    """
+    index, found = {label: i for i, label in enumerate(classes)}, {}
+    for line, row in _rows(path):
+        if len(row) != 2:
+            raise _wrong(path, line, f"{len(row)} columns", "two: id,label")
+        name, label = row
+        if name in found:
+            raise _wrong(path, line, f"id '{_short(name)}' a second time", "each id once")
+        if not name or (ids is not None and name not in ids):
+            raise _wrong(path, line, f"unknown id '{_short(name)}'", "the test images' ids")
+        if label not in index:
+            allowed = f"{nearest(label[:80], classes)}{', '.join(classes[:20])}"
+            raise _wrong(path, line, f"unknown label '{_short(label)}'", allowed)
+        if ids is None and len(found) >= MOST_ROWS:
+            raise _wrong(path, line, "too many rows", f"{MOST_ROWS:,}")
+        found[name] = index[label]
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows below the header with their lines' numbers."""
+    with path.open("rb") as file:
+        reader = csv.reader(_lines(path, file), strict=True)
+        try:
+            header = next(reader, [])
+            if header != HEADER:
+                raise _wrong(path, 1, f"the header is '{_short(','.join(header))}'", "id,label")
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as e:
+            raise _wrong(path, max(1, reader.line_num), f"not csv: {e}", "id,label") from e
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as e:
+            raise _wrong(path, number, f"not UTF-8: {e.reason}", "text in UTF-8") from e
+
+
+def _short(text: str) -> str:
+    """Show a value of somebody else's without what would spoil a terminal or a page."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:80])
 
 
 def _wrong(path: Path, line: int, what: str, allowed: str) -> HarnessError:

@@ -45,8 +45,8 @@ def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
         ("id,label\na,red\nb,red\nd,red\nc,red\n", "line 4: unknown id 'd'"),
         ("id,label\na,red\nb,gren\nc,red\n", "line 3: unknown label 'gren'; allowed: did you mean 'green'"),
         ("id,label\nb,red\n", "no row for id 'a'; 2 of 3 test images have none"),
-        ('id,label\na,"red\n', "not a csv file in UTF-8"),
-        ("id,label\na,r\udcffd\n", "not a csv file in UTF-8"),
+        ('id,label\na,"red\n', "line 2: not csv: unexpected end of data"),
+        ("id,label\na,r\udcffd\n", "line 2: not UTF-8"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, text: str, message: str) -> None:

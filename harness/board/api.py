@@ -1,0 +1,116 @@
+"""The API: what the pages show and do, for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from harness.board import picks, teams, told
+from harness.board.declined import Problem
+from harness.board.site import FORM, Asking, Here, Member, received
+from harness.board.teams import LONGEST_URL
+
+LARGEST = 2**31 - 1
+"""Of the numbers that the databases count with."""
+Number = Annotated[int, Path(ge=1, le=LARGEST)]
+Before = Annotated[int | None, Query(ge=1, le=LARGEST, description="the page after this entry")]
+Page = Annotated[int, Query(ge=1, le=1_000_000)]
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+}
+
+router = APIRouter(prefix="/api", responses=PROBLEMS)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Where an entry is. new: false where the same files were there already."""
+
+    id: int
+    new: bool
+    url: str
+
+
+class Picks(BaseModel):
+    """Entries chosen for the end."""
+
+    entries: list[Annotated[int, Field(ge=1, le=LARGEST)]] = Field(max_length=100)
+
+
+class Page_(BaseModel):
+    """A team's own page, such as its W&B project; "" for none."""
+
+    url: str = Field(max_length=LONGEST_URL)
+
+
+@router.get("/competition")
+def competition(here: Here) -> told.Rules:
+    """Rules, targets, limits and times."""
+    return told.rules(here.hosted())
+
+
+@router.get("/standings")
+def standings(here: Here, board: told.Which | None = None, page: Page = 1) -> told.Standing:
+    """A page of the board; the private one once the competition has closed."""
+    return told.standing(here.boards, here.hosted(), board, page)
+
+
+@router.get("/queue")
+def queue(here: Here) -> told.Queue:
+    """What waits, what is being judged, and how long it will take."""
+    return told.queue_of(here.engine, here.hosted())
+
+
+@router.post(
+    "/entries",
+    status_code=201,
+    openapi_extra=FORM,
+    responses={200: {"model": Accepted, "description": "the same files were there already"}},
+)
+async def submit(here: Here, who: Member, request: Request, response: Response) -> Accepted:
+    """Submit an entry; the same files again give the same number (200), and cost no quota."""
+    number, new, _ = await received(here, request, who)
+    response.status_code = 201 if new else 200
+    response.headers["location"] = f"/api/entries/{number}"
+    return Accepted(number, new, f"/entries/{number}")
+
+
+@router.get("/entries/{number}")
+def entry(here: Here, who: Asking, number: Number) -> told.Entry:
+    """An entry: all of it for its team; for others what stands on the board."""
+    return told.entry(here.engine, here.boards, here.hosted(), number, who)
+
+
+@router.get("/teams/me")
+def me(here: Here, who: Member, before: Before = None) -> told.Mine:
+    """Your team, what is left of today's quota, and a page of your entries."""
+    return told.mine(here.engine, here.boards, here.hosted(), who, before)
+
+
+@router.put("/teams/me")
+def set_page(here: Here, who: Member, page: Page_) -> told.Mine:
+    """Set your team's link."""
+    teams.set_url(here.engine, who, page.url)
+    return told.mine(here.engine, here.boards, here.hosted(), who)
+
+
+@router.get("/teams/{number}")
+def team(here: Here, number: Number) -> told.Named:
+    """A team and its place."""
+    return told.team(here.engine, here.boards, here.hosted(), number)
+
+
+@router.get("/picks")
+def picked(here: Here, who: Member) -> Picks:
+    """Which of your entries are chosen for the end."""
+    return Picks(entries=picks.chosen(here.engine, who.id, here.hosted().id))
+
+
+@router.put("/picks")
+def pick(here: Here, who: Member, wanted: Picks) -> Picks:
+    """Choose the entries that count at the end: these and no others."""
+    picks.choose(here.engine, who.id, here.hosted().id, wanted.entries)
+    return Picks(entries=picks.chosen(here.engine, who.id, here.hosted().id))

@@ -1,0 +1,62 @@
+"""From an inbox into the queue: what can be told at once is checked before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from harness.board import contest, files, line, queue, quota, store
+from harness.board.contest import Hosted
+from harness.board.files import Inbox
+from harness.board.quota import Kind
+from harness.board.teams import Team
+from harness.errors import HarnessError
+from harness.submission import manifest, predictions
+from harness.submission.manifest import MODEL, PREDICTIONS, Manifest
+from harness.submission.refused import Refused
+
+
+def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -> tuple[int, bool]:
+    """Put what came in into the queue; return the entry's number, and whether it is new.
+
+    The same files again give the same number, and cost nothing: whatever the hour and the quota.
+
+    Raises:
+        Refused: a file is missing, manifest and files don't fit, or a row of the predictions is wrong.
+        Full, Shut: as `queue.submit`; nothing is kept then.
+    """
+    known = line.known(engine, team.id, hosted.id, files.content_of(inbox.hashes()), kind)
+    if known is not None:
+        return known, False
+    quota.check_open(hosted)
+    store.look(engine, lambda c: quota.check(c, contest.by_id(c, hosted.id), team.id, kind))
+    entry = _checked(hosted, inbox)
+    kept = inbox.keep()
+    return queue.submit(engine, team.id, hosted.id, kept.content, kept.sizes, entry.to_dict(), kind)
+
+
+def _checked(hosted: Hosted, inbox: Inbox) -> Manifest:
+    with _refused("manifest", inbox):
+        entry = manifest.read(inbox.folder)
+        if entry.classes != hosted.classes:
+            what = f"manifest.json: classes are {entry.classes}; {hosted.name} has {hosted.classes}"
+            raise HarnessError(what, "pack the entry again, on the competition's data")
+    hashes = inbox.hashes()
+    for name in (MODEL, PREDICTIONS):
+        if entry.files[name] != hashes[name]:
+            what = f"{name}: its sha256 is {hashes[name]}, the manifest says {entry.files[name]}"
+            raise Refused("files", what, "send the files of one entry, as they were packed")
+    with _refused("predictions", inbox):
+        predictions.labels(inbox.folder / PREDICTIONS, hosted.classes)
+    return entry
+
+
+@contextmanager
+def _refused(reason: str, inbox: Inbox) -> Iterator[None]:
+    """Give the mistakes found within a reason, and no path of this server."""
+    try:
+        yield
+    except HarnessError as e:
+        raise Refused(reason, e.what.replace(f"{inbox.folder}/", ""), e.fix) from None

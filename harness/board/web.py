@@ -1,0 +1,254 @@
+"""The board in a browser: pages that need no JavaScript, made of what `told` tells."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Form, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy import Engine
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from harness.board import api, contest, picks, picture, standings, teams, told, upload
+from harness.board.api import Before, Number, Page
+from harness.board.contest import Hosted
+from harness.board.declined import Declined, Problem, declined
+from harness.board.guard import HEADERS, Bounds, Guard
+from harness.board.site import Asking, Here, Site, address, received
+from harness.board.teams import Team
+from harness.board.tokens import Tokens
+from harness.errors import HarnessError
+
+STATIC = Path(__file__).with_name("static")
+FORM_BYTES = 1_000_000
+"""An upload's body beyond its files."""
+MACHINES = ("/api/", "/openapi.json")
+BROKEN = Problem(
+    "server", "the server made a mistake; it has been logged", "try again; if it stays so tell the organiser"
+)
+WORDS = {404: ("missing", "there is no such page"), 405: ("method", "this address doesn't take that method")}
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+Token = Annotated[str, Form(max_length=upload.LONGEST_FIELD)]
+
+
+def create_app(engine: Engine, root: Path, competition: str = "", bounds: Bounds | None = None) -> FastAPI:
+    """Make the application that serves one competition.
+
+    root: of the entries' files. competition: may be left empty where the database has one.
+
+    Raises:
+        HarnessError: there is no such competition.
+    """
+    hosted = contest.find(engine, competition)
+    bounds = replace(bounds or Bounds(), upload_bytes=_upload_bytes(hosted))
+    app = FastAPI(title=f"Competition {hosted.name}", version="1", docs_url=None, redoc_url=None)
+    app.state.site = Site(
+        engine, root, hosted.name, bounds, Tokens(engine, bounds.wrong_tokens), upload.Lanes(bounds),
+        told.Boards(engine),
+    )  # fmt: skip
+    app.include_router(api.router)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(Guard, bounds=bounds)
+    for kind in (HarnessError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _declined)
+    return app
+
+
+@router.get("/")
+def board(here: Here, request: Request, board: told.Which | None = None, page: Page = 1) -> Response:
+    """Show the board: built once for each change of it."""
+    hosted = here.hosted()
+    standing = told.standing(here.boards, hosted, board, page)
+    tag = f'"{standing.version}-{standing.board}-{page}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304)
+    _, places = here.boards.places(hosted, standing.board)
+    target = told.rules(hosted).targets.get("f1_target")
+    reply = _page(request, "board", hosted, standing=standing, picture=picture.draw(places, target))
+    reply.headers.update({"etag": tag, "cache-control": "no-cache"})
+    return reply
+
+
+@router.get("/board.csv")
+def table(here: Here, board: told.Which | None = None) -> Response:
+    """Give the whole board as a table."""
+    hosted = here.hosted()
+    _, places = here.boards.places(hosted, told.shown(hosted, board))
+    name = f'attachment; filename="{hosted.name}.csv"'
+    return Response(standings.to_csv(places), media_type="text/csv", headers={"content-disposition": name})
+
+
+@router.get("/rules")
+def rules(here: Here, request: Request) -> Response:
+    """Show what the competition asks for."""
+    return _page(request, "rules", here.hosted())
+
+
+@router.get("/queue")
+def queue(here: Here, request: Request) -> Response:
+    """Show what waits."""
+    hosted = here.hosted()
+    return _page(request, "queue", hosted, queue=told.queue_of(here.engine, hosted))
+
+
+@router.get("/upload")
+def form(here: Here, request: Request) -> Response:
+    """Show the form for an entry."""
+    return _page(request, "upload", here.hosted())
+
+
+@router.post("/upload")
+async def submit(here: Here, who: Asking, request: Request) -> Response:
+    """Take an entry in, and show it."""
+    from starlette.concurrency import run_in_threadpool
+
+    number, new, team = await received(here, request, who)
+    return await run_in_threadpool(_entry, here, request, number, team, "received" if new else "known")
+
+
+@router.get("/entries/{number}")
+def entry(here: Here, who: Asking, request: Request, number: Number) -> Response:
+    """Show an entry."""
+    return _entry(here, request, number, who)
+
+
+@router.post("/entries/{number}")
+def own_entry(here: Here, request: Request, number: Number, token: Token = "") -> Response:
+    """Show a team its entry."""
+    return _entry(here, request, number, here.tokens.team(token, address(request)))
+
+
+@router.get("/teams/{number}")
+def team(here: Here, request: Request, number: Number) -> Response:
+    """Show a team."""
+    hosted = here.hosted()
+    return _page(request, "team", hosted, team=told.team(here.engine, here.boards, hosted, number))
+
+
+@router.get("/team")
+def mine(here: Here, who: Asking, request: Request, before: Before = None) -> Response:
+    """Show a team all of itself, or ask for its token."""
+    return _page(request, "ask", here.hosted()) if who is None else _mine(here, request, who, before)
+
+
+@router.post("/team")
+def own_team(here: Here, request: Request, token: Token = "") -> Response:
+    """Show a team all of itself."""
+    return _mine(here, request, here.tokens.team(token, address(request)))
+
+
+@router.post("/team/picks")
+def pick(
+    here: Here, request: Request, token: Token = "", entry: Annotated[list[int] | None, Form(max_length=100)] = None
+) -> Response:
+    """Choose what counts at the end."""
+    who = here.tokens.team(token, address(request))
+    picks.choose(here.engine, who.id, here.hosted().id, entry or [])
+    return _mine(here, request, who, done="picks")
+
+
+@router.post("/team/url")
+def set_page(
+    here: Here, request: Request, token: Token = "", url: Annotated[str, Form(max_length=teams.LONGEST_URL)] = ""
+) -> Response:
+    """Set a team's link."""
+    who = here.tokens.team(token, address(request))
+    teams.set_url(here.engine, who, url)
+    return _mine(here, request, who, done="url")
+
+
+def _mine(here: Site, request: Request, who: Team, before: int | None = None, done: str = "") -> Response:
+    hosted = here.hosted()
+    return _page(request, "mine", hosted, mine=told.mine(here.engine, here.boards, hosted, who, before), done=done)
+
+
+def _entry(here: Site, request: Request, number: int, who: Team | None, done: str = "") -> Response:
+    hosted = here.hosted()
+    found = told.entry(here.engine, here.boards, hosted, number, who)
+    return _page(request, "entry", hosted, 201 if done == "received" else 200, told=found, done=done)
+
+
+def _page(request: Request, page: str, hosted: Hosted | None, code: int = 200, **shown: Any) -> Response:
+    rules = None if hosted is None else told.rules(hosted)
+    text = PAGES.get_template(f"{page}.html").render(
+        name=request.app.state.site.name, rules=rules, here=request.url.path, **shown
+    )
+    return HTMLResponse(text, code)
+
+
+def _declined(request: Request, error: Exception) -> Response:
+    """Answer with what was wrong: as an object for programs, as a page for people."""
+    found = _understood(error)
+    headers = {} if found.retry_s is None else {"retry-after": str(max(1, round(found.retry_s)))}
+    if found.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    problem = Problem(found.reason, found.what, found.fix)
+    if request.url.path.startswith(MACHINES):
+        reply: Response = JSONResponse(problem.__dict__, found.status)
+    else:
+        reply = _page(request, "problem", None, found.status, problem=problem, status=found.status)
+    reply.headers.update(headers | (HEADERS if found.status == 500 else {}))  # made outside of the guard
+    return reply
+
+
+def _understood(error: BaseException) -> Declined:
+    if isinstance(error, HarnessError):
+        return declined(error)
+    if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Declined):  # FastAPI wraps what goes wrong while it reads a body
+            return error.__cause__
+        reason, what = WORDS.get(error.status_code, ("request", "the request can't be understood"))
+        return Declined(error.status_code, reason, what, "see /openapi.json for what there is")
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Declined(422, "request", f"{ascii(where)[1:-1][:100]}: {first['msg'][:200]}", "see /openapi.json")
+    logging.getLogger("uvicorn.error").debug("a fault of ours; uvicorn logs its traceback")
+    return Declined(500, BROKEN.reason, BROKEN.message, BROKEN.fix)
+
+
+def _upload_bytes(hosted: Hosted) -> int:
+    limits = hosted.contest.limits()
+    return limits.model_bytes + limits.predictions_bytes + limits.manifest_bytes + FORM_BYTES
+
+
+def _when(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _span(seconds: float | None) -> str:
+    """Say about how long something takes."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("harness.board"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes}
+    return made
+
+
+PAGES = _environment()
