@@ -14,6 +14,8 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   report study=NAME                pictures of a study: history and Pareto set
   score submissions/NAME           judge a submission as the organiser would; the verdict goes to the board
   standings [competition=NAME]     the board: yours, or that of a hosted competition (--private: its private part)
+  submit submissions/NAME          send it to a competition's server and watch it (url=... debug=true wait=false;
+                                   the token comes from HARNESS_TOKEN)
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
                                    (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
@@ -26,6 +28,7 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   competition close|reopen|export  end it now; go on (closes=TIME); the standings as csv (to=FILE --private)
   team add|list|revoke NAME        a team and its token, which is shown once (url=https://... baseline=true)
   work                             judge what comes in, in a sandbox (workers=N wait=false data.root=DIR)
+  serve                            the board, its API and the upload (host=0.0.0.0 port=N hosts=NAME,NAME)
   submissions                      the entries and how they stand (team=NAME last=N)
   requeue ENTRY [...]              have entries judged again
   rescore FORMULA                  rank by another formula from now on (f1_target=X ...); no model is run

@@ -24,14 +24,14 @@ from harness import database
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
 from harness.measure.competition import Competition
-from harness.settings import Db, Organise, Submit, Train, Tune
+from harness.settings import Db, Organise, Send, Submit, Train, Tune
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the other groups
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
-ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db, "board": Organise}
+ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db, "board": Organise, "send": Send}
 
 
 def load(root: str, overrides: Sequence[str]) -> Any:

@@ -219,6 +219,23 @@ def work(arguments: list[str], as_json: bool) -> None:
     crew.run(settings.workers, judging)
 
 
+def serve(arguments: list[str], as_json: bool) -> None:
+    """Serve a competition's board, its API and the upload of entries, until Ctrl-C."""
+    from harness.board import serve as server
+    from harness.board.guard import Bounds
+    from harness.board.web import create_app
+
+    settings = _settings(arguments)
+    names = [*Bounds().hosts, settings.host, *settings.hosts.split(",")]
+    bounds = Bounds(hosts=tuple(name.strip().lower() for name in names if name.strip()))
+    app = create_app(_open(settings), Path(settings.board.files), settings.competition, bounds)
+
+    def told(address: str) -> None:
+        print(json.dumps({"url": address}) if as_json else f"serving {app.title} at {address}, until Ctrl-C", flush=True)
+
+    server.run(app, settings.host, settings.port, told)
+
+
 def _public(engine: Engine, hosted: Hosted) -> list[Any]:
     from harness.board import standings as boards
 
@@ -246,6 +263,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "backup": backup,
     "audit": audit,
     "work": work,
+    "serve": serve,
 }
 
 

@@ -157,7 +157,8 @@ class Organise:
 
     competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
     of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
-    for `audit`. workers, lease_s, wait, sandbox: of `work`.
+    for `audit`. workers, lease_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that it may
+    be asked by, parted by commas.
     """
 
     board: HostBoard = field(default_factory=HostBoard)
@@ -173,4 +174,17 @@ class Organise:
     lease_s: float = 60.0
     wait: bool = True
     sandbox: str = "strict"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    hosts: str = ""
     runs: str = "runs"
+
+
+@dataclass
+class Send:
+    """Settings of `python -m harness submit`. url: of the competition's server. token: the team's."""
+
+    url: str = ""
+    token: str = ""
+    debug: bool = False
+    wait: bool = True

@@ -193,7 +193,7 @@ def _understood(reply: httpx.Response) -> dict[str, Any]:
         return found
     reason, message = (
         found.get("reason", f"status {reply.status_code}"),
-        found.get("message", "no competition's answer"),
+        found.get("message", "not a competition's"),
     )
     raise HarnessError(f"{reason}: {message}", found.get("fix", "check url="))
 

@@ -23,7 +23,7 @@ PAGE = 100
 KEPT = 4
 FORMULAS = {
     "boostcamp2021b": "0.5 × ratio ÷ time_base + 1 ÷ (1 + e^(−20 × (f1_target − F1)))",
-    "boostcamp2021a": "macs ÷ macs_base + what is missing of F1 against f1_base (all of it below 0.5, half of it above)",
+    "boostcamp2021a": "macs ÷ macs_base + (1 − F1 ÷ f1_base), of which half counts above f1_base, and 1 below F1 0.5",
     "f1_squared_fps": "F1² × 1000 ÷ latency in ms; 0 below f1_floor",
     "rank_mean": "mean of the rank by F1 and the rank by latency among all entries",
 }
