@@ -73,6 +73,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     from harness.data.sets import load
     from harness.submission import manifest
     from harness.submission.judge import judge
+    from harness.submission.verdict import table
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
@@ -80,22 +81,32 @@ def score(arguments: list[str], as_json: bool) -> None:
     settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *overrides])
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
-    verdict = judge(folder, dataset, settings.competition, Path(settings.runs) / "reference")
+    place = Path(settings.runs)
+    with Console(stderr=True).status("judging") as line:
+        verdict = judge(
+            folder, dataset, settings.competition, place / "reference", sandbox=settings.sandbox,
+            progress=lambda stage: line.update(f"judging: {stage}"),
+        )  # fmt: skip
     local.record(engine, entry, verdict, settings.competition)
-    shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine")}
-    place = Path(settings.runs) / "score" / entry.name
-    with mirrored(
-        settings.track, place, study=settings.competition.name, run=f"score-{entry.name}", job_type="score", config={}
-    ) as mirror:
+    shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine", "checks")}
+    named = {"study": settings.competition.name, "run": f"score-{entry.name}", "job_type": "score", "config": {}}
+    with mirrored(settings.track, place / "score" / entry.name, **named) as mirror:
         mirror.summary(shown)
     if as_json:
         print(json.dumps(verdict.to_dict(), indent=2))
         return
-    table = Table("figure", "value", title=f"verdict on {entry.name} ({settings.competition.name})")
-    for name, value in shown.items():
+    _show(shown, f"verdict on {entry.name} ({settings.competition.name})")
+    _console().print(table(verdict.checks))
+    if verdict.sandbox == "unsafe":
+        print("judged without a sandbox, as the verdict says: that is for one's own models alone")
+    print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
+
+
+def _show(figures: dict[str, Any], title: str) -> None:
+    table = Table("figure", "value", title=title)
+    for name, value in figures.items():
         table.add_row(name, f"{value:.5g}" if isinstance(value, float) else str(value))
     _console().print(table)
-    print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
 
 
 def standings(arguments: list[str], as_json: bool) -> None:
@@ -114,6 +125,22 @@ def standings(arguments: list[str], as_json: bool) -> None:
         print(f"no verdict yet in {_safe(settings.board.url)}\nnext:  python -m harness score submissions/NAME")
     for key, rows in boards.items():
         _console().print(table(key, rows))
+
+
+def submit(arguments: list[str], as_json: bool) -> None:
+    """Send a submission to a competition's server, and watch it until its verdict."""
+    names = [a for a in arguments if "=" not in a]
+    if len(names) != 1:
+        fix = "python -m harness submit submissions/NAME url=https://..."
+        raise HarnessError(f"submit: {len(names)} submissions given", fix)
+    from harness.board import client
+
+    settings: config.Send = config.load("send", [a for a in arguments if "=" in a])
+    told = client.submit(Path(names[0]), settings.url, settings.token, debug=settings.debug, wait=settings.wait)
+    if as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        _console().print(client.drawn(told))
 
 
 def measure(arguments: list[str], as_json: bool) -> None:
@@ -225,6 +252,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "report": report,
     "score": score,
     "standings": standings,
+    "submit": submit,
     "measure": measure,
     "db": db,
 }

@@ -49,21 +49,26 @@ def measure(model: Path, reference: Path, threads: int = 1, seconds: float = 2.0
     job = {"verb": "measure", "model": str(model), "reference": str(reference), "threads": threads, "runtime": runtime}
     with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         raw = _child(job | {"seconds": seconds, "noisy": NOISY}, folder, timeout_s=60 + 20 * seconds)
-    return latency_of(model, raw, waited_s, threads)
+    latency = latency_of(raw, waited_s, threads)
+    check_quiet(model, latency)
+    return latency
 
 
-def latency_of(model: Path, raw: dict[str, Any], waited_s: float, threads: int) -> Latency:
-    """Build a latency from what `turns.repeated` returns.
+def latency_of(raw: dict[str, Any], waited_s: float, threads: int) -> Latency:
+    """Build a latency from what `turns.repeated` returns."""
+    seen = {name: round(value, 3) for name, value in raw["seen"].items()}
+    seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
+    return Latency.of(raw["processes"], threads, machine(), seen)
+
+
+def check_quiet(model: Path, latency: Latency) -> None:
+    """Refuse a latency that tells nothing.
 
     Raises:
         HarnessError: the machine was too noisy to tell.
     """
-    seen = {name: round(value, 3) for name, value in raw["seen"].items()}
-    seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
-    latency = Latency.of(raw["processes"], threads, machine(), seen)
     if latency.doubt > NOISY:
         raise HarnessError(_noise(model, latency), "stop other programs here, or give it more time with latency_s")
-    return latency
 
 
 def _noise(model: Path, latency: Latency) -> str:

@@ -3,118 +3,191 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from harness.data.prepare import prepare
 from harness.data.split import Dataset
-from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, formula_of, points
+from harness.errors import pick
+from harness.measure.competition import AUTO, Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx
-from harness.measure.fastest import SAMPLE, timed
+from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
+from harness.measure.process import check_quiet
 from harness.measure.quality import macro_f1
 from harness.measure.reference import reference_model
-from harness.submission import artefact, manifest, predictions
-from harness.submission.manifest import MODEL, PREDICTIONS, Manifest, sha256
+from harness.submission import audit, timing
+from harness.submission import sandbox as sandboxes
+from harness.submission.audit import Witness
+from harness.submission.entry import AGAIN, read
+from harness.submission.limits import Limits
+from harness.submission.manifest import MODEL, PREDICTIONS, Manifest
+from harness.submission.refused import Refused
+from harness.submission.remote import RUNNER, Mode
+from harness.submission.scoring import Entrant, answers
+from harness.submission.verdict import Verdict
 
-LARGEST = {MODEL: 100_000_000, PREDICTIONS: 50_000_000}
-"""A file's cap, in bytes."""
 LATENCY_S = 4.0
 """The most that timing an entry takes, about."""
-AGAIN = "pack the entry again with `python inference.py`"
+COPIES = 1024
+"""The most private copies of test images."""
+LIMITS = Limits()
+STAGES = ("gate", "score", "time", "audit")
+"""What a judgement goes through, in this order."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge found.
+def judge(
+    folder: Path,
+    dataset: Dataset,
+    competition: Competition,
+    cache: Path,
+    *,
+    limits: Limits = LIMITS,
+    public: np.ndarray | None = None,
+    sandbox: Mode = "strict",
+    progress: Callable[[str], None] = lambda stage: None,
+    program: Path = RUNNER,
+) -> Verdict:
+    """Check an entry, run it over the test images, time it, audit it and score it.
 
-    f1: macro, of the recomputed predictions. ratio: time over the reference network's, with its 95 % interval. points:
-    None where the formula scores whole boards. agreement: share of submitted labels found again. samples: the
-    engine that was timed and its raw timings. seconds: what judging took.
-    """
-
-    entry: str
-    model_sha256: str
-    size_bytes: int
-    f1: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    latency_ms: float
-    latency_low_ms: float
-    latency_high_ms: float
-    macs: int
-    points: float | None
-    competition: str
-    competition_digest: str
-    formula: str
-    agreement: float
-    samples: dict[str, Any]
-    machine: dict[str, Any]
-    created: str
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Verdict:
-        """Rebuild from plain JSON values."""
-        return cls(**raw)
-
-
-def judge(folder: Path, dataset: Dataset, competition: Competition, cache: Path) -> Verdict:
-    """Check an entry, run it over the test images, time it and score it.
-
-    cache: where the built reference network is kept.
+    cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
+    it both parts are all of them. sandbox: "unsafe" is for one's own models. progress: is told each of `STAGES` when it
+    begins. program: as `scoring.Entrant`.
 
     Raises:
-        HarnessError: the entry breaks a rule; the message names the file, what was found and what is allowed.
+        Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
+        HarnessError: no fault of the entry's: it can't be judged here, or the machine is too noisy.
     """
     start = time.monotonic()
-    formula_of(competition)  # a misspelt formula stops here, not after the measurement
-    entry = manifest.read(folder)
-    _check_terms(folder, entry, dataset, competition)
-    for name, expected in entry.files.items():
-        _check_file(folder / name, expected)
-    model, how = folder / MODEL, entry.prepared()
-    artefact.check(model, model.read_bytes(), how.resolution_px)
-    submitted = predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes)
-    found = predictions.compute(model, dataset, how, competition.threads)
+    reference = _ready(competition, cache, sandbox)
+    progress("gate")
+    entry, submitted = read(folder, dataset, competition, limits)
+    progress("score")
+    entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
+    shown = _shown(dataset)
+    logits, checks = _scored(entrant, shown, entry, dataset)
+    found = logits[: len(submitted)].argmax(axis=1)
     agreement = _agreement(folder / PREDICTIONS, submitted, found, competition.agreement)
-    sample = prepare(dataset.test.pixels[:SAMPLE], how)
-    runtime, latency = timed(model, reference_model(competition.reference, cache), competition, LATENCY_S, sample)
-    f1 = macro_f1(dataset.test.labels, found, len(dataset.classes))
-    figures = Figures(f1, latency.ratio, latency.ms, macs_of_onnx(model))
+    progress("time")
+    duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
+    latency, witnesses = timing.measure(duel, LATENCY_S)
+    progress("audit")
+    checks |= _audited(shown, logits, witnesses, competition.threads)
+    check_quiet(folder / MODEL, latency)
     return Verdict(
         entry=entry.name,
         model_sha256=entry.files[MODEL],
-        size_bytes=model.stat().st_size,
+        size_bytes=(folder / MODEL).stat().st_size,
         agreement=agreement,
+        checks=checks,
+        sandbox=sandbox,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
-        **_scored(competition, figures),
+        **_points(competition, dataset, found, public, latency, macs_of_onnx(folder / MODEL)),
         **_timed(runtime, latency),
     )
 
 
-def _scored(competition: Competition, figures: Figures) -> dict[str, Any]:
-    alone = formula_of(competition).score is not None
-    return {
-        "f1": figures.f1,
-        "macs": int(figures.macs),
-        "points": points(competition, figures) if alone else None,
-        "competition": competition.name,
-        "competition_digest": competition.digest(),
-        "formula": competition.formula,
+def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
+    """Make sure that this competition can be judged here; return its reference network."""
+    pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
+    formula_of(competition)  # a misspelt formula stops here, not after the measurement
+    pick(dict.fromkeys((*TRIED, AUTO)), competition.runtime, "competition.runtime, of those that the judge times")
+    if mode == "strict":
+        sandboxes.check()
+    return reference_model(competition.reference, cache)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The test images and, after them, private copies of some: uint8 (N + M, S, S, 3); the positions copied (M,)."""
+
+    pixels: np.ndarray
+    origin: np.ndarray
+
+    @property
+    def copies(self) -> np.ndarray:
+        """Positions of the copies (M,)."""
+        return np.arange(len(self.pixels) - len(self.origin), len(self.pixels))
+
+
+def _shown(dataset: Dataset) -> _Shown:
+    private, origin = audit.copies(dataset.test, COPIES, np.random.default_rng())
+    return _Shown(np.concatenate([dataset.test.pixels, private]), origin)
+
+
+def _scored(entrant: Entrant, shown: _Shown, entry: Manifest, dataset: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the logits of all that is shown, and the figures of the checks on them."""
+    classes = len(dataset.classes)
+    logits, again, twice = answers(entrant, shown.pixels, entry.prepared())
+    if logits.shape[1] != classes:
+        what = f"{entrant.model}: {logits.shape[1]} outputs; the data set has {classes} classes"
+        raise Refused("classes", what, "train on this data set, or name the one that the model was trained on")
+    labels, found = dataset.test.labels[shown.origin], logits.argmax(axis=1)
+    return logits, {
+        "determinism": audit.determinism(logits[twice], again),
+        "perturbed": audit.perturbed(labels, found[shown.origin], found[shown.copies], classes),
     }
+
+
+def _duel(
+    entrant: Entrant, reference: Path, competition: Competition, shown: _Shown, entry: Manifest, logits: np.ndarray
+) -> tuple[timing.Duel, str]:
+    """Return what is to be timed, with the engine that the competition names or the fastest that computes the same."""
+    private, plain = (prepare(shown.pixels[which], entry.prepared()) for which in (shown.copies, shown.origin))
+    duel = timing.Duel(entrant, reference, private, plain, competition.reference["resolution_px"])
+    if competition.runtime != AUTO:
+        return duel.by(competition.runtime), competition.runtime
+
+    def glance(runtime: str) -> Latency:
+        return timing.measure(duel.by(runtime), GLANCE_S)[0]
+
+    def check(runtime: str) -> str | None:
+        found = answers(replace(entrant, runtime=runtime), shown.pixels[shown.copies], entry.prepared())[0]
+        return difference(logits[shown.copies], found)
+
+    chosen = choose(TRIED, glance, check)[0].runtime
+    return duel.by(chosen), chosen
+
+
+def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], threads: int) -> dict[str, Any]:
+    """Return the figures of the checks on what was seen while time was taken."""
+    timed = logits[np.concatenate([shown.copies, shown.origin])]
+    return {
+        "outputs": audit.outputs(timed, witnesses),
+        "repeat": audit.repeat(witnesses),
+        "unseen": audit.unseen(witnesses),
+        "outside": audit.outside(witnesses),
+        "threads": audit.threads(witnesses, threads),
+    }
+
+
+def _points(
+    competition: Competition,
+    dataset: Dataset,
+    found: np.ndarray,
+    public: np.ndarray | None,
+    latency: Latency,
+    macs: int,
+) -> dict[str, Any]:
+    """Score the whole, the public and the private part."""
+    whole = np.ones(len(found), dtype=bool)
+    halves = (whole, whole) if public is None else (public, ~public)
+    parts = dict(zip(("", "_public", "_private"), (whole, *halves), strict=True))
+    alone = formula_of(competition).score is not None
+    figures: dict[str, Any] = {"macs": macs}
+    for part, which in parts.items():
+        f1 = macro_f1(dataset.test.labels[which], found[which], len(dataset.classes))
+        scored = Figures(f1, latency.ratio, latency.ms, macs)
+        figures |= {f"f1{part}": f1, f"points{part}": points(competition, scored) if alone else None}
+    terms = {"competition": competition.name, "competition_digest": competition.digest()}
+    return figures | terms | {"formula": competition.formula}
 
 
 def _timed(runtime: str, latency: Latency) -> dict[str, Any]:
@@ -130,38 +203,9 @@ def _timed(runtime: str, latency: Latency) -> dict[str, Any]:
     }
 
 
-def _check_terms(folder: Path, entry: Manifest, dataset: Dataset, competition: Competition) -> None:
-    """Make sure that entry, data set and competition speak of the same thing."""
-    path = folder / manifest.MANIFEST
-    if entry.runtime != competition.runtime:
-        what = f"{path}: runtime is '{entry.runtime}'; competition '{competition.name}' times '{competition.runtime}'"
-        raise HarnessError(what, AGAIN)
-    if tuple(entry.classes) != tuple(dataset.classes):
-        what = f"{path}: classes are {entry.classes}; data set '{dataset.name}' has {list(dataset.classes)}"
-        raise HarnessError(what, "judge the entry on the data set that it was packed for")
-    fingerprint = dataset.fingerprint()
-    if entry.data["fingerprint"] != fingerprint:
-        raise HarnessError(
-            f"{path}: data.fingerprint is {entry.data['fingerprint'][:16]}; '{dataset.name}' has {fingerprint[:16]}",
-            f"give the data options of the entry: {entry.data['name']} {entry.data['options']}",
-        )
-
-
-def _check_file(path: Path, expected: str) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise HarnessError(f"{path}: not found, or no plain file", AGAIN)
-    size, cap = path.stat().st_size, LARGEST[path.name]
-    if size > cap:
-        raise HarnessError(f"{path}: {size:,} bytes; allowed: {cap:,}", "submit a smaller file")
-    found = sha256(path)
-    if found != expected:
-        what = f"{path}: changed since it was packed: sha256 is {found}, the manifest says {expected}"
-        raise HarnessError(what, f"put the packed file back, or {AGAIN}")
-
-
 def _agreement(path: Path, submitted: np.ndarray, found: np.ndarray, least: float) -> float:
     share = float(np.mean(submitted == found))
     if share < least:
         what = f"{path}: {share:.4f} of the labels come out again from {MODEL}; allowed: {least} or more"
-        raise HarnessError(what, f"submit the model's own predictions: {AGAIN}")
+        raise Refused("agreement", what, f"submit the model's own predictions: {AGAIN}")
     return share

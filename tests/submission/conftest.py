@@ -9,8 +9,11 @@ import pytest
 from squares import CLASSES, SIDE, save_network, squares
 
 from harness.data.split import Dataset
+from harness.errors import HarnessError
 from harness.measure.competition import Competition
+from harness.submission import sandbox
 from harness.submission.pack import pack
+from harness.submission.remote import Mode
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +66,13 @@ def packed(run_folder: Path, run: dict, dataset: Dataset, competition: Competiti
 def entry(packed: Path, tmp_path: Path) -> Path:
     """A copy of the entry that a test may damage."""
     return shutil.copytree(packed, tmp_path / "brightest")
+
+
+@pytest.fixture(scope="session")
+def mode() -> Mode:
+    """The strict sandbox where it can be had, as in CI; else none."""
+    try:
+        sandbox.check()
+    except HarnessError:
+        return "unsafe"
+    return "strict"

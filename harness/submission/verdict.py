@@ -1,0 +1,68 @@
+"""What the judge found of an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge found.
+
+    f1: macro, of the recomputed predictions; f1_public, f1_private: on the two parts of the test images. ratio: time
+    over the reference network's, with its 95 % interval. points (of all, of the public and of the private part): None
+    where the formula scores whole boards. agreement: share of submitted labels found again. checks: the figures of each
+    audit, by its reason. sandbox: "strict" or "unsafe". samples: the engine that was timed and its raw timings.
+    seconds: what judging took.
+    """
+
+    entry: str
+    model_sha256: str
+    size_bytes: int
+    f1: float
+    f1_public: float
+    f1_private: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    macs: int
+    points: float | None
+    points_public: float | None
+    points_private: float | None
+    competition: str
+    competition_digest: str
+    formula: str
+    agreement: float
+    checks: dict[str, dict[str, Any]]
+    sandbox: str
+    samples: dict[str, Any]
+    machine: dict[str, Any]
+    created: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Verdict:
+        """Rebuild from plain JSON values."""
+        return cls(**raw)
+
+
+def table(checks: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Draw the figures of each check for a terminal; an entry that fails one has no verdict."""
+    drawn = Table("check", "figures", title="audit: all passed")
+    for name, figures in checks.items():
+        cells = (
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
+        )
+        drawn.add_row(name, ", ".join(cells))
+    return drawn
