@@ -41,6 +41,7 @@ NULLABLE = (
     ("f1_shown", sa.Double),
 )
 OLD = ("competition", "settings", "data_name", "data_fingerprint", "team", "packed")
+MOVED_JSON = ("settings", "manifest", "sizes", "rules", "contest", "classes", "checks")
 JUDGED = (
     ("terms", sa.String(64)),
     ("f1_public", sa.Double),
@@ -154,16 +155,17 @@ def _create() -> None:
 def _move(connection: sa.Connection) -> None:
     now = time.time()
     _begin_log(connection)
-    tables = sa.MetaData()
-    tables.reflect(connection, only=["competitions", "teams", "entries", "verdicts"])
-    entries, verdicts = tables.tables["entries"], tables.tables["verdicts"]
+    names = ("id", "packed", "model_sha256", "manifest", *(name for name, _ in (*NEW, *NULLABLE)), *OLD[:4])
+    entries = _table("entries", *names)
+    verdicts = _table("verdicts", "id", "entry_id", "f1", "points", "points_public", "points_private", *dict(JUDGED))
+    teams = _table("teams", "id", "name", "handle", "url", "baseline", "created")
     team = {"name": "local", "handle": "local", "url": "", "baseline": False, "created": now}
-    local = connection.execute(sa.insert(tables.tables["teams"]).values(team)).inserted_primary_key[0]
+    connection.execute(sa.insert(teams).values(team))
+    local = connection.scalar(sa.select(teams.c.id))
     seen: dict[tuple[int, str], int] = {}
     for old in connection.execute(sa.select(entries).order_by(entries.c.id)).mappings().all():
-        competition = _competition(connection, tables.tables["competitions"], _plain(old["settings"]), old, now)
-        manifest = _plain(old["manifest"])
-        content = _content(manifest, old["model_sha256"])
+        competition = _competition(connection, old, now)
+        content = _content(old["manifest"], old["model_sha256"])
         mine = verdicts.c.entry_id == old["id"]
         if (competition, content) in seen:  # written twice at one moment
             first = seen[competition, content]
@@ -180,7 +182,7 @@ def _move(connection: sa.Connection) -> None:
             "picked": False, "placed": False, "verdict_id": latest,
         }  # fmt: skip
         connection.execute(sa.update(entries).where(entries.c.id == seen[competition, content]).values(values))
-        digest = _digest(_plain(old["settings"]), old["data_fingerprint"])
+        digest = _digest(old["settings"], old["data_fingerprint"])
         # judged before there was a sandbox, on the whole of the test images
         judged = {
             "terms": digest, "f1_public": verdicts.c.f1, "f1_private": verdicts.c.f1, "checks": {}, "sandbox": "unsafe",
@@ -197,18 +199,24 @@ def _begin_log(connection: sa.Connection) -> None:
     connection.execute(sa.insert(sa.table("log", *columns)).values(row))
 
 
-def _competition(connection: sa.Connection, table: sa.Table, settings: dict, old: sa.RowMapping, now: float) -> int:
-    handle = f"{old['competition']}/{old['data_fingerprint']}"
-    known = connection.scalar(sa.select(table.c.id).where(table.c.handle == handle))
-    if known is not None:
-        return known
+def _competition(connection: sa.Connection, old: sa.RowMapping, now: float) -> int:
+    settings, fingerprint = old["settings"], old["data_fingerprint"]
     values = {
-        "handle": handle, "hosted": False, "rules": settings, "digest": old["competition"], "contest": {},
-        "terms": _digest(settings, old["data_fingerprint"]), "data_name": old["data_name"],
-        "data_fingerprint": old["data_fingerprint"], "classes": _plain(old["manifest"]).get("classes", []),
-        "public_images": 0, "created": now,
+        "handle": f"{old['competition']}/{fingerprint}", "hosted": False, "rules": settings,
+        "digest": old["competition"], "contest": {}, "terms": _digest(settings, fingerprint),
+        "data_name": old["data_name"], "data_fingerprint": fingerprint,
+        "classes": old["manifest"].get("classes", []), "public_images": 0, "created": now,
     }  # fmt: skip
-    return connection.execute(sa.insert(table).values(values)).inserted_primary_key[0]
+    table = _table("competitions", "id", *values)
+    mine = sa.select(table.c.id).where(table.c.handle == values["handle"])
+    if connection.scalar(mine) is None:
+        connection.execute(sa.insert(table).values(values))
+    return connection.scalar(mine)
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    """Name a table by what is used of it: to look it up would take MariaDB's JSON for text."""
+    return sa.table(name, *(sa.column(c, sa.JSON if c in MOVED_JSON else None) for c in columns))
 
 
 def _digest(settings: dict, fingerprint: str) -> str:
@@ -226,11 +234,6 @@ def _content(manifest: dict, model_sha256: str) -> str:
 
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _plain(value: object) -> dict:
-    """Return JSON as values; what reflection takes for plain text comes as text."""
-    return json.loads(value) if isinstance(value, str) else value
 
 
 def _seconds(text: str) -> float:

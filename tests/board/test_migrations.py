@@ -1,0 +1,118 @@
+"""A database of every released version opens, with the same boards, on each kind of database."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from harness import database
+from harness.board import audit, local, store
+from harness.board.drawn import local_as_json
+from harness.board.tables import Base, Entry, Judgement
+from harness.errors import HarnessError
+
+RELEASED = Path(__file__).with_name("released")
+
+
+def released(tmp_path: Path) -> Path:
+    """Write a database as harness 0.1 left it, entries written twice at one moment among its rows."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.executescript((RELEASED / "0001.sql").read_text(encoding="utf-8"))
+    return path
+
+
+def test_there_is_one_newest_migration_and_the_code_knows_it() -> None:
+    """A branch, or a forgotten HEAD, would leave databases behind."""
+    config = Config()
+    config.set_main_option("script_location", str(store.MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [store.HEAD]
+
+
+def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
+    """Tables, columns, types, indexes, keys."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": store.VERSIONS, "compare_type": same})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def same(
+    _context: object, _seen: object, _column: object, seen: sa.types.TypeEngine, wanted: sa.types.TypeEngine
+) -> bool | None:
+    """Let pass what MariaDB stores JSON and truth values as."""
+    pairs = {("LONGTEXT", "JSON"), ("TINYINT", "Boolean"), ("TINYINT", "BOOLEAN")}
+    return False if (type(seen).__name__, type(wanted).__name__) in pairs else None
+
+
+@pytest.mark.parametrize("released_as", ["0001"])
+def test_an_old_file_opens_with_the_same_boards(tmp_path: Path, released_as: str) -> None:
+    """It was made without Alembic; afterwards it takes new verdicts, and nothing refers to what isn't there."""
+    engine = store.open(f"sqlite:///{released(tmp_path)}")
+    expected = json.loads((RELEASED / f"{released_as}.json").read_text(encoding="utf-8"))
+    assert local_as_json(local.boards(engine)) == expected
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        twice = connection.scalars(sa.select(Entry.id).where(Entry.name == "zwei")).all()
+    assert len(twice) == 2  # on two data sets; the one that was written twice is one
+    assert audit.audit(engine).wrong == []
+
+
+def test_an_old_server_database_is_brought_up_to_date(url: str, tmp_path: Path) -> None:
+    """The rows of the old file, put where harness 0.1 would have put them; no verdict is lost."""
+    engine = database.connect(url)
+    config = Config()
+    config.set_main_option("script_location", str(store.MIGRATIONS))
+    config.attributes["version_table"] = store.VERSIONS
+    old = sa.create_engine(f"sqlite:///{released(tmp_path)}")
+    with engine.begin() as connection, old.connect() as source:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text(f"DROP TABLE {store.VERSIONS}"))  # there was none
+        for name in ("entries", "verdicts"):
+            table = sa.Table(name, sa.MetaData(), autoload_with=old)
+            rows = source.execute(sa.select(table)).mappings().all()
+            connection.execute(sa.insert(table), [dict(row) for row in rows])
+    count = len(rows)
+    engine.dispose()
+    opened = store.open(url)
+    expected = json.loads((RELEASED / "0001.json").read_text(encoding="utf-8"))
+    assert local_as_json(local.boards(opened)) == expected
+    with opened.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(Judgement)) == count
+
+
+def test_processes_that_open_an_old_file_at_once_all_succeed(tmp_path: Path) -> None:
+    """One brings it up to date, the others wait for it. Takes some seconds: six Pythons."""
+    code = f"from harness.board import store; store.open('sqlite:///{released(tmp_path)}')"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(6)]
+    assert [p.wait() for p in started] == [0] * 6
+
+
+def test_processes_that_open_a_fresh_server_at_once_all_succeed(url: str) -> None:
+    """Likewise on each kind of database. Takes some seconds: six Pythons."""
+    code = "import sys; from harness.board import store; store.open(sys.argv[1])"
+    started = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(6)]
+    assert [p.wait() for p in started] == [0] * 6
+    assert local.boards(store.open(url)) == {}
+
+
+def test_a_later_versions_database_is_refused(lite: Engine) -> None:
+    """It would be damaged by one that doesn't know it."""
+    with lite.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {store.VERSIONS} SET version_num = '9999'"))
+    with pytest.raises(HarnessError, match="later version of the harness.*9999"):
+        store.open(lite.url.render_as_string())
