@@ -205,12 +205,15 @@ class Box:
             return
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-        self.process.kill()
         gone = select.poll()
         gone.register(self._handle, select.POLLIN)
         if not gone.poll(1000 * END_S):
             raise HarnessError(f"sandbox: process {self.pid} can't be ended", "look at its state in /proc")
-        self.process.wait()
         os.close(self._handle)
         os.close(self._state)
         self._handle = -1
+        try:
+            self.process.wait(END_S)  # bubblewrap buries what it has started, and ends by itself
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()

@@ -46,7 +46,7 @@ def arguments(readable: Mapping[str, Path], file: int | None, info: int) -> list
     descriptor for the number of the process.
     """
     box = [program(), *_UNSHARED, *(_BY_ROOT if os.geteuid() == 0 else _BY_USER)]
-    box += ["--as-pid-1", "--die-with-parent", "--new-session", "--hostname", "box", "--info-fd", str(info)]
+    box += ["--die-with-parent", "--new-session", "--hostname", "box", "--info-fd", str(info)]
     for name, value in ENVIRONMENT.items():
         box += ["--setenv", name, value]
     places = _system() | dict(readable)

@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
         "packages": ["/packages"],
         "user": _user() if os.geteuid() == 0 else None,
         "filter": base64.b64encode(rules(threads=content.threads > 1)).decode(),
-        "rlimits": orders["rlimits"] | {"RLIMIT_NPROC": content.threads},
+        "rlimits": orders["rlimits"] | {"RLIMIT_NPROC": content.threads + 1},  # and bubblewrap's
     }
     with ExitStack() as stack:
         file = stack.enter_context(open(content.file, "rb")).fileno() if content.file else None
@@ -140,14 +141,26 @@ def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
 
 
 def _pid(told: int, process: subprocess.Popen[bytes]) -> int:
-    """Read the number that bubblewrap's child has here; it says it before that one runs anything."""
-    said = b""
-    while b"}" not in said:
-        ready, _, _ = select.select([told], [], [], START_S)
-        if not ready or not (more := os.read(told, 4096)):
+    """Find the boxed process's number here: it is the only child of the box's first process, which bubblewrap names.
+
+    That one is bubblewrap's own, and root's in root's box: a process of another user would outlive bubblewrap's death,
+    as the signal of a parent's death needs the right to send it. With it the kernel ends all of the box.
+    """
+    end, said, children = time.monotonic() + START_S, b"", []
+    while not children:
+        if time.monotonic() > end or process.poll() is not None:
             raise _no_box(process)
-        said += more
-    return int(json.loads(said)["child-pid"])
+        if b"}" not in said:
+            ready, _, _ = select.select([told], [], [], 0.1)
+            said += os.read(told, 4096) if ready else b""
+            continue
+        first = json.loads(said)["child-pid"]
+        try:
+            children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        except FileNotFoundError:
+            continue  # it has ended, and bubblewrap will with it
+        time.sleep(0.001)
+    return int(children[0])
 
 
 @contextmanager
