@@ -231,9 +231,10 @@ def serve(arguments: list[str], as_json: bool) -> None:
     app = create_app(_open(settings), Path(settings.board.files), settings.competition, bounds)
 
     def told(address: str) -> None:
-        print(json.dumps({"url": address}) if as_json else f"serving {app.title} at {address}, until Ctrl-C", flush=True)
+        line = f"serving {app.title} at {address}, until Ctrl-C"
+        print(json.dumps({"url": address}) if as_json else line, flush=True)
 
-    server.run(app, settings.host, settings.port, told)
+    server.server(app, settings.host, settings.port, told).run()
 
 
 def _public(engine: Engine, hosted: Hosted) -> list[Any]:

@@ -157,8 +157,8 @@ class Organise:
 
     competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
     of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
-    for `audit`. workers, lease_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that it may
-    be asked by, parted by commas.
+    for `audit`. workers, lease_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that
+    it may be asked by, parted by commas.
     """
 
     board: HostBoard = field(default_factory=HostBoard)

@@ -239,7 +239,12 @@ def _span(seconds: float | None) -> str:
 
 
 def _bytes(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.4g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
+
+
+def _digits(value: float) -> str:
+    """Write four digits, so that a column's values can be compared at a glance."""
+    return f"{value:#.4g}".rstrip(".")
 
 
 def _environment() -> Environment:
@@ -247,7 +252,7 @@ def _environment() -> Environment:
         loader=PackageLoader("harness.board"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes}
+    made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes, "digits": _digits}
     return made
 
 

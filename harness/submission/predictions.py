@@ -81,15 +81,17 @@ def labels(path: Path, classes: Sequence[str], ids: Set[str] | None = None) -> d
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows below the header with their lines' numbers."""
     with path.open("rb") as file:
-        reader = csv.reader(_lines(path, file), strict=True)
+        reader, begins = csv.reader(_lines(path, file), strict=True), 1
         try:
             header = next(reader, [])
             if header != HEADER:
                 raise _wrong(path, 1, f"the header is '{_short(','.join(header))}'", "id,label")
+            begins = reader.line_num + 1
             for row in reader:
-                yield reader.line_num, row
+                yield begins, row
+                begins = reader.line_num + 1  # a quoted value may span lines
         except csv.Error as e:
-            raise _wrong(path, max(1, reader.line_num), f"not csv: {e}", "id,label") from e
+            raise _wrong(path, begins, f"not csv: {e}", "id,label") from e
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[str]:

@@ -67,5 +67,5 @@ function dress() {
 }
 
 dress();
-const own = main.querySelector("form[data-view]");
-if (own && sessionStorage.getItem(KEY)) show(own.action);
+const own = main.querySelector("form[data-view]"), public_ = main.querySelector("[data-ask]");
+if ((own || public_) && sessionStorage.getItem(KEY)) show(own ? own.action : public_.dataset.at);
