@@ -33,6 +33,7 @@ test: setup      ## all tests that need no network and no accelerator
 
 chaos: setup     ## 500 kill -9 and 100 stops of workers on each kind of database, then what was lost: nothing (12 minutes)
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
+	$(BIN)/python tests/submission/matrix.py
 
 lint: setup      ## style and the direction of imports
 	$(BIN)/ruff check .

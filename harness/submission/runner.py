@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.errors import HarnessError
 from harness.runtime.engines import RUNTIMES, load
 
 REQUEST = struct.Struct("<cxxxIQ")
@@ -23,46 +24,63 @@ SAID = 1000
 """The most characters of an engine's complaint."""
 
 
+class Bench:
+    """The model, the images that it is shown, and its last logits of each; every verb answers with bytes."""
+
+    def __init__(self, path: Path, engine: str, threads: int) -> None:
+        self.how = (engine, path, threads)
+        self.images: list[np.ndarray] = []
+        self.pads: list[np.ndarray] = []
+        import_module(RUNTIMES[engine])  # before the first load, which is timed
+
+    def load(self, first: int, count: int) -> bytes:
+        """Load the model; the last one is let go only then, else the new one would get the same memory again."""
+        self.pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
+        self.model = load(*self.how)
+        return b""
+
+    def hold(self, first: int, count: int) -> bytes:
+        """Take images in."""
+        shape = SIZES.unpack(_read(SIZES.size))
+        self.whole = np.frombuffer(_read(count), np.float32).reshape(shape)
+        self.images = [self.whole[i : i + 1] for i in range(len(self.whole))]
+        self.kept: list[np.ndarray | None] = [None] * len(self.images)
+        return b""
+
+    def run(self, first: int, count: int) -> bytes:
+        """Run the model on one image after another."""
+        model, images, kept, n = self.model, self.images, self.kept, len(self.images)
+        for i in range(first, first + count):
+            kept[i % n] = model(images[i % n])
+        return b""
+
+    def logits(self, first: int, count: int) -> bytes:
+        """Hand out the last logits of each image, zeros where there are none."""
+        blank = np.zeros_like(next(row for row in self.kept if row is not None))
+        return np.concatenate([blank if row is None else row for row in self.kept]).tobytes()
+
+    def batch(self, first: int, count: int) -> bytes:
+        """Run the model on all images at once."""
+        return np.ascontiguousarray(self.model(self.whole)).tobytes()
+
+
 def main() -> None:
     """Answer requests until the parent hangs up."""
     replies = os.dup(1)
     os.dup2(2, 1)  # what an engine prints is no reply
-    path, engine, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    images: list[np.ndarray] = []
-    kept: list[np.ndarray | None] = []
-    whole, run, pads = np.empty(0), None, []
-    import_module(RUNTIMES[engine])  # before the first load, which is timed
-    os.write(replies, REPLY.pack(b"K", 0))
+    bench = Bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    verbs = {b"L": bench.load, b"I": bench.hold, b"R": bench.run, b"G": bench.logits, b"B": bench.batch}
+    _write(replies, REPLY.pack(b"K", 0))
     while head := _read(REQUEST.size):
         verb, first, count = REQUEST.unpack(head)
-        answer = b""
         try:
-            if verb == b"R":
-                n = len(images)
-                for i in range(first, first + count):
-                    kept[i % n] = run(images[i % n])
-            elif verb == b"L":
-                # the last load is let go only after the new one has its memory: else it would get the same again
-                pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
-                run = load(engine, path, threads)
-            elif verb == b"I":
-                shape = SIZES.unpack(_read(SIZES.size))
-                whole = np.frombuffer(_read(count), np.float32).reshape(shape)
-                images, kept = [whole[i : i + 1] for i in range(shape[0])], [None] * shape[0]
-            elif verb == b"G":
-                answer = _bytes(kept)
-            elif verb == b"B":
-                answer = np.ascontiguousarray(run(whole)).tobytes()
+            answer = verbs[verb](first, count)
         except Exception as e:  # whatever the engine says of a bad model is passed on
-            why = f"{type(e).__name__}: {e}".encode("ascii", "replace")[:SAID]
-            os.write(replies, REPLY.pack(b"F", len(why)) + why)
-            continue
-        _write(replies, REPLY.pack(b"K", len(answer)) + answer)
-
-
-def _bytes(kept: list[np.ndarray | None]) -> bytes:
-    blank = np.zeros_like(next(row for row in kept if row is not None))
-    return np.concatenate([blank if row is None else row for row in kept]).tobytes()
+            why = e.what if isinstance(e, HarnessError) else f"{type(e).__name__}: {e}"
+            answer = why.encode("ascii", "replace")[:SAID]
+            _write(replies, REPLY.pack(b"F", len(answer)) + answer)
+        else:
+            _write(replies, REPLY.pack(b"K", len(answer)) + answer)
 
 
 def _read(size: int) -> bytearray:

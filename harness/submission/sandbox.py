@@ -165,11 +165,11 @@ def _pid(told: int, process: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def _unsafe(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
-    file = [str(content.file)] if content.file else []
+    file = [str(content.file.resolve())] if content.file else []  # the box works at the root
     orders = orders | {
-        "program": str(content.program),
+        "program": str(content.program.resolve()),
         "arguments": [*file, *content.arguments],
-        "packages": sorted({str(path.parent) for path in content.packages}),
+        "packages": sorted({str(path.resolve().parent) for path in content.packages}),
     }
     with _child([sys.executable, *_ISOLATED, str(_BOOT), json.dumps(orders)], _QUIET, []) as process:
         yield process, process.pid, orders

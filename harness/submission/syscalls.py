@@ -41,7 +41,6 @@ ALLOWED = {
     "madvise",
     "brk",
     "membarrier",
-    "mincore",
     "futex",
     "set_robust_list",
     "get_robust_list",

@@ -1,6 +1,7 @@
 """Run every attack three times: in a plain child, under rlimits alone, and in the strict box; print who got through.
 
-    python tests/submission/matrix.py [--json]
+    python tests/submission/matrix.py                    # the table, with a column of the box without its filter
+    python tests/submission/matrix.py plain strict       # these columns, as JSON
 
 It starts itself anew with a secret in its environment, as a judge might have a database's password.
 """
@@ -15,32 +16,33 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
+from unittest.mock import patch
 
 import attacks
 
+from harness.submission import sandbox
 from harness.submission.box import Box
 from harness.submission.limits import Limits
 from harness.submission.refused import Refused
-from harness.submission.sandbox import Content, open_box
 
 PROGRAM = Path(attacks.__file__)
-COLUMNS = ("plain", "unsafe", "strict")
-HEADS = ("plain child", "rlimits", "strict box")
+COLUMNS = {"plain": "plain child", "unsafe": "rlimits", "unfiltered": "no filter", "strict": "strict box"}
 TWICE = ("cache_between_runs",)
 LIMITS = Limits(wall_s=20, cpu_s=0.5, memory_mb=256)
 WITHIN_S = 20
 
 
-def matrix() -> dict[str, dict[str, str]]:
+def matrix(columns: list[str]) -> dict[str, dict[str, str]]:
     """Return attack to column to "reached" or why not."""
     with TemporaryDirectory(prefix="harness-attacks-") as folder:
         os.chmod(folder, 0o755)  # nothing but the box shall keep it from them
         told, stop = _targets(Path(folder), os.environ["SECRET"])
         try:
-            return {name: {column: _try(name, column, told) for column in COLUMNS} for name in attacks.ATTACKS}
+            return {name: {column: _try(name, column, told) for column in columns} for name in attacks.ATTACKS}
         finally:
             stop()
             for place in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.home(), Path(".")):
@@ -98,12 +100,24 @@ def _plain(arguments: tuple[str, ...]) -> str:
     return subprocess.run(command, close_fds=False, capture_output=True, text=True, timeout=WITHIN_S).stdout
 
 
-def _boxed(arguments: tuple[str, ...], mode: Any) -> str:
-    try:
-        with open_box(Content(PROGRAM, arguments=arguments), LIMITS, mode) as box:
-            return _line(box)
-    except Refused as e:
-        return f"held {e.reason}"
+def _boxed(arguments: tuple[str, ...], column: str) -> str:
+    mode = "strict" if column == "unfiltered" else column
+    with patch.object(sandbox, "rules", _all) if column == "unfiltered" else nullcontext():
+        try:
+            with sandbox.open_box(sandbox.Content(PROGRAM, arguments=arguments), LIMITS, mode) as box:
+                return _line(box)
+        except Refused as e:
+            return f"held {e.reason}"
+
+
+def _all(threads: bool) -> bytes:
+    """A filter that lets everything pass: what do the box's other walls hold by themselves?"""
+    import pyseccomp
+
+    with TemporaryFile() as file:
+        pyseccomp.SyscallFilter(pyseccomp.ALLOW).export_bpf(file)
+        file.seek(0)
+        return file.read()
 
 
 def _line(box: Box) -> str:
@@ -124,7 +138,7 @@ def _judged(answer: str) -> str:
 
 def table(found: dict[str, dict[str, str]]) -> str:
     """Lay the matrix out, the fifteen first, each part with its sums."""
-    rows = [f"{'attack':24}" + "".join(f"{head:>13}" for head in HEADS) + "  what the strict box says"]
+    rows = [f"{'attack':24}" + "".join(f"{head:>13}" for head in COLUMNS.values()) + "  what the strict box says"]
     for part in (attacks.FIFTEEN, attacks.MORE):
         names = [attack.__name__ for attack in part]
         for name in names:
@@ -143,5 +157,5 @@ def reached(found: dict[str, dict[str, str]], column: str, names: list[str]) -> 
 if __name__ == "__main__":
     if "SECRET" not in os.environ:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"SECRET": secrets.token_hex(16)})
-    result = matrix()
-    print(json.dumps(result) if "--json" in sys.argv else table(result))
+    result = matrix(sys.argv[1:] or list(COLUMNS))
+    print(json.dumps(result) if sys.argv[1:] else table(result))

@@ -96,6 +96,14 @@ def test_a_model_that_fails_on_its_images_is_refused_and_may_go_on(remote: Remot
     assert len(remote.predict(IMAGES)) == len(IMAGES)
 
 
+def test_a_path_may_be_relative_in_either_mode(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model.parent)
+    for mode in ("strict", "unsafe"):
+        with open_remote(Path(model.name), mode=mode) as remote:
+            remote.load()
+            assert remote.mode == mode
+
+
 def test_the_box_has_a_copy_of_the_model_that_no_change_of_the_file_reaches(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     save_network(path)
