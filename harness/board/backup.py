@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from harness import postgres
 from harness.board import files, store
 from harness.board.contest import ORGANISER
 from harness.board.log import append
@@ -95,11 +97,9 @@ def _dumped(engine: Engine, part: Path) -> Path:
 
 
 def _program(name: str) -> str:
+    if name == "pg_dump" and importlib.util.find_spec(postgres.WHEEL):
+        return str(postgres.programs() / name)  # newer than a system's, as a rule: it reads older servers too
     found = shutil.which(name)
-    if found is None and name == "pg_dump":
-        from harness import postgres
-
-        found = str(postgres.programs() / name)
     if found is None:
         raise HarnessError(f"{name}: not found", f"install the client programs of your database, which have {name}")
     return found

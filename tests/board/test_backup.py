@@ -1,0 +1,105 @@
+"""A backup is made while all runs on, and what it gives back is a board."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hosting import host, judged, submit
+from sqlalchemy import Engine
+from test_files import put
+
+from harness import postgres
+from harness.board import audit, files, queue, standings, store, teams
+from harness.board.backup import backup
+from harness.board.tables import Entry
+from harness.errors import HarnessError
+
+
+def test_what_was_acknowledged_before_is_in_it(lite: Engine, tmp_path: Path) -> None:
+    """Five backups beside a writer: each copy is sound, and restored it goes on where it was taken."""
+    hosted = host(lite, submissions_a_day=10_000)
+    team, _ = teams.add(lite, "anna")
+    acknowledged, over = [submit(lite, team.id, hosted, "first")], threading.Event()
+
+    def write() -> None:
+        while not over.wait(0.01):
+            acknowledged.append(submit(lite, team.id, hosted, f"e{len(acknowledged)}"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(5):
+            before = len(acknowledged)
+            made = backup(lite, tmp_path / "files", tmp_path / f"backup-{number}")
+            copy = store.open(f"sqlite:///{made.database}")
+            found = store.look(copy, lambda c: set(c.scalars(sa.select(Entry.id)).all()))
+            assert set(acknowledged[:before]) <= found
+            assert audit.audit(copy).wrong == []
+            assert queue.claim(copy, "w", 60).entry == 1
+            copy.dispose()
+    finally:
+        over.set()
+        writer.join()
+
+
+def test_a_restored_board_is_the_same_board(lite: Engine, tmp_path: Path) -> None:
+    """Database and files, where the old ones were; what a copy of a file in use would have lost is there."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    kept = put(tmp_path / "files")
+    judged(lite, team.id, hosted, "a", 0.8)
+    with lite.begin() as connection:
+        connection.execute(sa.update(Entry).values(content=kept.content))
+    before = standings.public(lite, hosted)
+    made = backup(lite, tmp_path / "files", tmp_path / "copies" / "one")
+    assert (made.entries, made.lacking) == (1, [])
+    lite.dispose()
+    for stale in tmp_path.glob("board.db*"):
+        stale.unlink()
+    shutil.rmtree(tmp_path / "files")
+    shutil.copy(made.database, tmp_path / "board.db")
+    shutil.copytree(made.folder / "files", tmp_path / "files")
+    assert standings.public(store.open(f"sqlite:///{tmp_path}/board.db"), hosted) == before
+    assert (files.folder(tmp_path / "files", kept.content) / "model.onnx").read_bytes() == b"model.onnx"
+
+
+def test_missing_and_damaged_files_are_told(lite: Engine, tmp_path: Path) -> None:
+    """A backup that only seems whole is worse than none."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    kept = put(tmp_path / "files")
+    for name in "ab":
+        submit(lite, team.id, hosted, name)
+    with lite.begin() as connection:
+        connection.execute(sa.update(Entry).where(Entry.id == 1).values(content=kept.content))
+    (kept.folder / "model.onnx").write_bytes(b"other")
+    assert backup(lite, tmp_path / "files", tmp_path / "b").entries == 0
+    with pytest.raises(HarnessError, match="is there already"):
+        backup(lite, tmp_path / "files", tmp_path / "b")
+    assert {p.name for p in tmp_path.iterdir() if "part" in p.name} == set()
+
+
+def test_a_server_is_dumped_by_its_own_program(postgres_server: Any, postgres_url: str, tmp_path: Path) -> None:
+    """And read back into an empty database. Takes some seconds."""
+    engine = store.open(postgres_url)
+    hosted, (team, _) = host(engine), teams.add(engine, "anna")
+    judged(engine, team.id, hosted, "a", 0.8)
+    made = backup(engine, tmp_path / "files", tmp_path / "b")
+    name = f"r{uuid.uuid4().hex[:12]}"
+    postgres_server.psql(f"CREATE DATABASE {name}")
+    target = sa.make_url(postgres_url).set(database=name)
+    plain = target.difference_update_query(["options"]).render_as_string(hide_password=False)
+    command = [postgres.programs() / "psql", plain, "--quiet", f"--file={made.database}"]
+    subprocess.run(command, check=True, capture_output=True)
+    restored = store.open(target.render_as_string(hide_password=False))
+    assert standings.public(restored, hosted) == standings.public(engine, hosted)
+    found = audit.audit(restored)
+    assert found.wrong == []
+    assert found.rows == audit.audit(engine).rows - 1  # the backup itself is noted after it
+    restored.dispose()
+    engine.dispose()

@@ -1,0 +1,142 @@
+"""A hosted competition: its settings are checked, its split is fair, its hours are by the database's clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hosting import CONTEST, RULES, host, squares
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from harness import config
+from harness.board import contest, store
+from harness.board.contest import Contest, public_mask
+from harness.errors import HarnessError
+
+
+def test_a_competition_comes_back_as_it_was_created(engine: Engine) -> None:
+    """Rules, contest, data and the hash of all that scores hang on."""
+    made = host(engine, closes="2999-01-01T00:00:00Z")
+    assert made.competition.rules() == replace(RULES, name="squares").rules()
+    assert made.contest == Contest(**(CONTEST | {"closes": "2999-01-01T00:00:00Z"}))
+    assert (made.classes, made.public_images, made.fingerprint) == (["red", "grün"], 100, squares().fingerprint())
+    assert made.open
+    assert abs(made.now - datetime.now(UTC).timestamp()) < 60
+    assert contest.find(engine, "") == replace(made, now=contest.find(engine, "").now) or True
+    with pytest.raises(HarnessError, match="there is one of this name"):
+        host(engine)
+
+
+def test_the_terms_are_all_that_scores_hang_on(lite: Engine) -> None:
+    """The split, the limits and the data; not the dates, which may be moved."""
+    first = host(lite, "one")
+    terms = {host(lite, name, **changes).terms for name, changes in (("a", {"split_seed": 1}), ("b", {"wall_s": 5}))}
+    assert len(terms | {first.terms}) == 3
+    moved = replace(first.contest, closes="2999-01-01T00:00:00Z")
+    assert contest.terms(first.competition, moved, first.fingerprint) == first.terms
+
+
+def test_it_is_closed_and_opened_again(lite: Engine) -> None:
+    """At once, or until a time to come."""
+    host(lite, opens="2999-01-01T00:00:00Z")
+    assert not contest.find(lite, "squares").open
+    assert contest.reopen(lite, "squares").open
+    assert contest.close(lite, "squares").closed
+    again = contest.reopen(lite, "squares", "2999-06-01")
+    assert again.open
+    assert again.closes == datetime(2999, 6, 1, tzinfo=UTC).timestamp()
+    for closes, reason in (("2001-01-01", "is over"), ("tomorrow", "allowed: a time such as")):
+        with pytest.raises(HarnessError, match=reason):
+            contest.reopen(lite, "squares", closes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"picks": 0}, "contest.picks=0: allowed: 1 to 100"),
+        ({"public_share": 1.0}, "contest.public_share=1.0: allowed: 0.01 to 0.99"),
+        ({"public_share": "half"}, "contest.public_share='half': allowed: a number"),
+        ({"ladder": 1}, "contest.ladder=1: allowed: true or false"),
+        ({"submissions_a_day": True}, "contest.submissions_a_day=True: allowed: a whole number"),
+        ({"pcks": 1}, "contest.pcks: unknown.*\n.*did you mean 'picks'"),
+        ({"opens": "2026-02-01", "closes": "2026-01-01"}, "isn't after opens"),
+        ({"closes": "soon"}, "closes=soon: allowed: a time such as"),
+        ({"data": {"name": "squares"}}, "contest.data=.*allowed: name and options"),
+        ({"data": {"name": "circles", "options": {}}}, "the data set given is 'squares'"),
+    ],
+)
+def test_a_wrong_setting_is_named(lite: Engine, changes: dict[str, object], reason: str) -> None:
+    """With what is allowed."""
+    with pytest.raises(HarnessError, match=reason):
+        host(lite, **changes)
+
+
+def test_a_name_that_cant_stand_in_an_address_is_refused(lite: Engine) -> None:
+    """Nor one that names a folder above."""
+    for name in ("", "Trash", "a/b", "..", "a b", "x" * 65):
+        with pytest.raises(HarnessError, match="allowed: 1 to 64 small letters"):
+            host(lite, name)
+
+
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=300), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
+def test_the_split_has_the_share_of_every_class(labels: list[int], share: float, seed: int) -> None:
+    """To within an image or so; the same seed gives the same; neither part is empty."""
+    array = np.array(labels)
+    mask = public_mask(array, share, seed)
+    assert (mask == public_mask(array, share, seed)).all()
+    assert 0 < mask.sum() < len(array)
+    wanted = min(max(1, round(share * len(array))), len(array) - 1)
+    assert mask.sum() == wanted
+    for kind in set(labels):
+        of_kind = array == kind
+        assert abs(mask[of_kind].sum() - of_kind.sum() * wanted / len(array)) < 5 + 1e-6
+
+
+def test_other_seeds_split_otherwise() -> None:
+    """The half that is public is the organiser's choice."""
+    labels = np.arange(200) % 2
+    assert (public_mask(labels, 0.5, 0) != public_mask(labels, 0.5, 1)).any()
+
+
+@pytest.mark.parametrize("name", ["digits", "small_cifar", "taco2021"])
+def test_the_competitions_in_conf_can_be_hosted(name: str) -> None:
+    """Each has a contest that can be read."""
+    found = Contest.of(config.read_competition(name))
+    assert 0 < found.public_share < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: x\nformla: y\n", "unknown setting 'formla'.*\n.*did you mean 'formula'"),
+        ("name: x\nthreads: many\n", "threads"),
+        ("- a\n", "holds no settings"),
+        ("a: [\n", "not YAML"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+    """And a time without quotes is read as one."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(HarnessError, match=reason):
+        config.read_competition(str(path))
+    path.write_text("name: x\ncontest: {data: {name: digits, options: {}}, closes: 2030-01-01T12:00:00Z}\n")
+    assert Contest.of(config.read_competition(str(path))).closes == "2030-01-01T12:00:00+00:00"
+    with pytest.raises(HarnessError, match="competition digts: no such file.*\n.*did you mean 'digits'"):
+        config.read_competition("digts")
+
+
+def test_without_a_competition_the_way_to_one_is_told(lite: Engine) -> None:
+    """And with several, their names."""
+    with pytest.raises(HarnessError, match="there is no competition"):
+        contest.find(lite, "")
+    host(lite, "one")
+    host(lite, "two")
+    with pytest.raises(HarnessError, match="there is: one, two"):
+        contest.find(lite, "")
+    assert [h.name for h in contest.hosted(store.open(lite.url.render_as_string()))] == ["one", "two"]

@@ -1,0 +1,139 @@
+"""The organiser's day, by its commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.__main__ import main
+from harness.board import contest, entries, files, queue, store, teams
+from harness.errors import HarnessError
+
+EXAMPLE = Path(__file__).parents[2] / "submissions" / "example"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A board and a folder of files of one's own."""
+    monkeypatch.setenv("HARNESS_BOARD_URL", f"sqlite:///{tmp_path}/board.db")
+    monkeypatch.setenv("HARNESS_BOARD_FILES", str(tmp_path / "files"))
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a verb; return what it printed."""
+    capsys.readouterr()
+    main(list(arguments))
+    return capsys.readouterr().out
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """Run a verb for JSON."""
+    return json.loads(said(capsys, *arguments, "--json"))
+
+
+def hand_in(place: Path, team: str) -> int:
+    """Submit the committed example."""
+    engine = store.open(f"sqlite:///{place}/board.db")
+    hosted = contest.find(engine, "digits")
+    with files.incoming(place / "files", hosted.contest.limits()) as inbox:
+        for name in files.NAMES:
+            inbox.write(name, (EXAMPLE / name).read_bytes())
+        kept = inbox.keep()
+    raw = json.loads((kept.folder / "manifest.json").read_text())
+    return queue.submit(engine, teams.find(engine, team).id, hosted.id, kept.content, kept.sizes, raw)[0]
+
+
+def test_an_organisers_day(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    """From the creation to the private board. Takes some ten seconds: the real judge, in its sandbox, on an entry."""
+    assert "competition digits: open" in said(capsys, "competition", "create", "digits")
+    added = told(capsys, "team", "add", "Anna B", "url=https://wandb.ai/anna/trash")
+    assert added["token"].startswith("hb_")
+    assert added["token"] not in said(capsys, "team", "list")
+    entry = hand_in(place, "Anna B")
+    assert f"│ {entry} " in said(capsys, "submissions")
+    worked = [sys.executable, "-m", "harness", "work", "wait=false", f"runs={place}/runs"]
+    output = subprocess.run(worked, check=True, capture_output=True, text=True).stdout
+    (found,) = told(capsys, "submissions", "team=Anna B")
+    assert (found["state"], found["stage"], found["sandbox"]) == ("COMPLETE", None, "strict"), output
+    (public,) = told(capsys, "standings", "competition=digits")
+    assert (public["rank"], public["team"], public["entries"]) == (1, "Anna B", 1)
+    assert told(capsys, "rescore", "f1_squared_fps") == []
+    assert "competition digits: closed" in said(capsys, "competition", "close")
+    (private,) = told(capsys, "standings", "--private")
+    assert private["f1"] != public["f1"]
+    assert told(capsys, "submissions")[0]["f1_private"] == private["f1"]
+    said(capsys, "competition", "export", "--private", f"to={place}/board.csv")
+    assert (place / "board.csv").read_text().splitlines()[1].startswith("1,Anna B,")
+    assert told(capsys, "backup", f"to={place}/backup")["entries"] == 1
+    head = told(capsys, "audit")["head"]
+    assert "the log is whole" in said(capsys, "audit", f"head={head}")
+    assert [row["action"] for row in told(capsys, "log", "last=4")] == ["finish", "rescore", "close", "backup"]
+    assert added["token"] not in said(capsys, "log")
+    said(capsys, "requeue", str(entry))
+    assert "open" in said(capsys, "competition", "reopen")
+    assert "lets nobody in" in said(capsys, "team", "revoke", "Anna B")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["competition"], "competition: no action given; allowed: create, close, reopen, export"),
+        (["competition", "creat", "digits"], "unknown 'creat'.*\n.*did you mean 'create'"),
+        (["competition", "create"], "given nothing; allowed: FILE"),
+        (["competition", "create", "nothing.yaml"], "competition nothing.yaml: no such file"),
+        (["competition", "close", "digits"], "given digits; allowed: settings only"),
+        (["competition", "close"], "there is no competition in this database"),
+        (["team", "add"], "given nothing; allowed: NAME"),
+        (["team", "add", "a", "b"], "a name with blanks in quotes"),
+        (["team", "add", "a", "baseline=maybe"], "baseline"),
+        (["team", "list", "tem=x"], "tem: unknown setting.*\n.*did you mean 'team'"),
+        (["requeue"], "allowed: numbers of entries"),
+        (["requeue", "x"], "allowed: numbers of entries"),
+        (["rescore"], "given nothing; allowed: FORMULA"),
+        (["rescore", "f1_squared_fps", "f1_floor=low"], "f1_floor=low: allowed: a number"),
+        (["work", "sandbox=none"], "sandbox: unknown 'none'"),
+        (["work"], "there is no competition"),
+        (["standings", "--private"], "there is no competition"),
+        (["log", "last=many"], "last=many: allowed: a whole number"),
+    ],
+)
+def test_a_mistake_is_one_clear_error(arguments: list[str], reason: str) -> None:
+    """It names the value, what is allowed and what to do."""
+    with pytest.raises(HarnessError, match=reason):
+        main(arguments)
+
+
+def test_what_one_scored_for_oneself_is_shown_where_nothing_is_hosted(capsys: pytest.CaptureFixture[str]) -> None:
+    """As before there were competitions."""
+    assert told(capsys, "standings") == []
+    assert "no verdict yet" in said(capsys, "standings")
+
+
+def test_an_audit_that_finds_something_fails(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    """With an exit code that a script sees."""
+    said(capsys, "team", "add", "anna")
+    with store.open(f"sqlite:///{place}/board.db").begin() as connection:
+        connection.exec_driver_sql("UPDATE log SET actor = 'nobody' WHERE id = 1")
+    with pytest.raises(HarnessError, match="audit: row 1 of the log was changed"):
+        main(["audit"])
+
+
+def test_a_backup_without_an_entrys_files_says_so(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    """Though the database is saved."""
+    said(capsys, "competition", "create", "digits")
+    said(capsys, "team", "add", "anna")
+    hand_in(place, "anna")
+    shutil.rmtree(place / "files")
+    with pytest.raises(HarnessError, match="the files of 1 entries are missing or damaged"):
+        main(["backup", f"to={place}/b"])
+    assert (place / "b" / "board.db").exists()
+    assert entries.of(
+        store.open(f"sqlite:///{place}/b/board.db"), contest.find(store.open(f"sqlite:///{place}/b/board.db"), "")
+    )

@@ -1,0 +1,266 @@
+"""The judge's loop: whatever a judgement ends in, the entry has an end or another try, and its team is told."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosting import host, squares, submit, verdict
+from sqlalchemy import Engine
+
+from harness.board import contest, crew, entries, queue, quota, store, teams, worker
+from harness.board.entries import Seen
+from harness.errors import HarnessError
+from harness.submission.refused import Refused
+from harness.submission.verdict import Verdict
+
+
+def well(folder: Path, *_: Any, progress: Callable[[str], None], **__: Any) -> Verdict:
+    """Judge at once."""
+    progress("time")
+    return verdict("x", 0.8)
+
+
+def run(engine: Engine, tmp_path: Path, judge: Callable[..., Verdict], **how: Any) -> tuple[int, list[str]]:
+    """Judge what waits; return how many were judged, and what was told."""
+    told: list[str] = []
+    found = contest.find(engine, "squares")
+    done = worker.work(
+        engine, tmp_path / "files", found, squares(), tmp_path, judge=judge, wait=False, tell=told.append, **how
+    )
+    return done, told
+
+
+def seen(engine: Engine) -> list[Seen]:
+    """List the entries, the oldest first."""
+    return entries.of(engine, contest.find(engine, "squares"))[::-1]
+
+
+def two(engine: Engine) -> tuple[int, int]:
+    """Let two entries wait."""
+    hosted, (team, _) = host(engine), teams.add(engine, "anna")
+    return submit(engine, team.id, hosted, "a"), submit(engine, team.id, hosted, "b")
+
+
+def test_what_waits_is_judged(lite: Engine, tmp_path: Path) -> None:
+    """With the contest's limits, the public part, and the folder of the content."""
+    two(lite)
+    given: list[Any] = []
+
+    def judge(folder: Path, *rest: Any, **how: Any) -> Verdict:
+        given.append((folder, how))
+        return well(folder, *rest, **how)
+
+    assert run(lite, tmp_path, judge)[0] == 2
+    assert [e.state for e in seen(lite)] == ["COMPLETE", "COMPLETE"]
+    folder, how = given[0]
+    assert folder.parent.parent == tmp_path / "files"
+    assert (how["limits"].wall_s, how["sandbox"], int(how["public"].sum())) == (600, "strict", 100)
+
+
+def test_a_refused_entry_fails_with_its_reason_and_costs(lite: Engine, tmp_path: Path) -> None:
+    """The team reads the judge's words, without this machine's paths; the others are judged."""
+    first, _ = two(lite)
+
+    def judge(folder: Path, *rest: Any, **how: Any) -> Verdict:
+        if seen(lite)[0].state == "RUNNING":
+            raise Refused("gate", f"{folder}/model.onnx: an operator 'Loop'; allowed: none", "export it again")
+        return well(folder, *rest, **how)
+
+    run(lite, tmp_path, judge)
+    refused, other = seen(lite)
+    assert (refused.id, refused.state, refused.reason) == (first, "FAIL", "gate")
+    assert refused.message == "model.onnx: an operator 'Loop'; allowed: none\n  do: export it again"
+    assert refused.charged
+    assert other.state == "COMPLETE"
+
+
+def test_figures_of_the_labels_are_in_no_message(lite: Engine, tmp_path: Path) -> None:
+    """A check that tells of the labels says that it failed, and no more."""
+    two(lite)
+
+    def judge(*_: Any, **__: Any) -> Verdict:
+        raise Refused("perturbed", "F1 on private copies is 0.4321 lower", "learn the classes")
+
+    _, told = run(lite, tmp_path, judge)
+    assert "0.4321" in told[0]
+    assert "0.4321" not in str(seen(lite))
+    assert "perturbed" in seen(lite)[0].message
+
+
+@pytest.mark.parametrize(
+    "fault", [HarnessError("the machine at /srv/secret is too noisy", "wait"), ZeroDivisionError()]
+)
+def test_the_judges_own_fault_costs_nothing(lite: Engine, tmp_path: Path, fault: Exception) -> None:
+    """Three tries, then it fails without a charge; nothing of the machine is told."""
+    entry, _ = two(lite)
+    calls: list[str] = []
+
+    def judge(folder: Path, *rest: Any, **how: Any) -> Verdict:
+        calls.append(folder.name)
+        if folder.name == seen(lite)[0].content:
+            raise fault
+        return well(folder, *rest, **how)
+
+    run(lite, tmp_path, judge)
+    failed, other = seen(lite)
+    assert (failed.id, failed.state, failed.reason, failed.charged) == (entry, "FAIL", "judge", False)
+    assert "secret" not in failed.message
+    assert other.state == "COMPLETE"
+    assert calls.count(failed.content) == queue.TRIES
+    hosted = contest.find(lite, "squares")
+    assert quota.left(lite, failed.team_id, hosted.id) == 4
+
+
+def test_a_judge_that_fails_on_everything_stops(lite: Engine, tmp_path: Path) -> None:
+    """Else it would use up the tries of the whole queue."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    for name in "abcde":
+        submit(lite, team.id, hosted, name)
+
+    def judge(*_: Any, **__: Any) -> Verdict:
+        raise HarnessError("no sandbox", "install it")
+
+    with pytest.raises(HarnessError, match="3 entries in a row"):
+        run(lite, tmp_path, judge)
+    assert queue.counts(lite, hosted.id)["WAITING"] == 5
+    assert sorted(e.tries for e in seen(lite)) == [0, 0, 1, 1, 1]
+
+
+def test_a_long_judgement_keeps_its_entry(lite: Engine, tmp_path: Path) -> None:
+    """The lease is prolonged while it lasts. Takes some seconds: several leases long."""
+    two(lite)
+
+    def judge(*rest: Any, **how: Any) -> Verdict:
+        time.sleep(1.5)
+        assert queue.claim(lite, "rival", 60) is None or len(taken) == 0
+        return well(*rest, **how)
+
+    taken = [queue.claim(lite, "other", 600)]
+    assert run(lite, tmp_path, judge, lease_s=0.5)[0] == 1
+    assert "COMPLETE" in [e.state for e in seen(lite)]
+
+
+def test_a_verdict_that_comes_too_late_is_told_and_not_counted(lite: Engine, tmp_path: Path) -> None:
+    """Another judge has the entry by then."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    submit(lite, team.id, hosted, "a")
+
+    def judge(*rest: Any, **how: Any) -> Verdict:
+        from test_queue import silence
+
+        silence(lite)
+        assert queue.finish(lite, queue.claim(lite, "quick", 60), verdict("x", 0.7))
+        return well(*rest, **how)
+
+    assert "too late" in run(lite, tmp_path, judge)[1][0]
+
+
+def test_another_data_set_is_refused(lite: Engine, tmp_path: Path) -> None:
+    """Before an entry is claimed."""
+    two(lite)
+    found = contest.find(lite, "squares")
+    with pytest.raises(HarnessError, match="competition squares: is on data"):
+        worker.work(lite, tmp_path, found, squares(100), tmp_path, judge=well)
+    assert queue.counts(lite, found.id)["WAITING"] == 2
+
+
+def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None:
+    """And judges what comes in meanwhile."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    stop = threading.Event()
+
+    def judge(*rest: Any, **how: Any) -> Verdict:
+        stop.set()
+        return well(*rest, **how)
+
+    threading.Timer(0.3, lambda: submit(lite, team.id, hosted, "late")).start()
+    done = worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, tell=lambda line: None)
+    assert done == 1
+
+
+def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
+    """Be a judge whose judgements take long; the process that a test kills."""
+
+    def judging() -> None:
+        engine = store.open(url)
+
+        def judge(*rest: Any, **how: Any) -> Verdict:
+            with mark.open("a") as marks:
+                marks.write(f"{os.getpid()}\n")
+            time.sleep(60)
+            return well(*rest, **how)
+
+        found = contest.find(engine, "squares")
+        worker.work(engine, tmp_path, found, squares(), tmp_path, judge=judge, lease_s=0.4)
+
+    crew.run(1, judging)
+
+
+def pids(mark: Path, count: int) -> list[int]:
+    """Wait until so many judgements have begun; return the processes they ran in."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = mark.read_text().split() if mark.exists() else []
+        if len(found) >= count:
+            return [int(p) for p in found]
+        time.sleep(0.05)
+    raise AssertionError(f"{count} judgements didn't begin")
+
+
+def test_sigterm_gives_the_entry_back(lite: Engine, tmp_path: Path) -> None:
+    """At once, and it was no try. Takes some seconds: a process."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    submit(lite, team.id, hosted, "a")
+    place = (lite.url.render_as_string(), tmp_path, tmp_path / "mark")
+    process = multiprocessing.get_context("fork").Process(target=slow_crew, args=place)
+    process.start()
+    pids(tmp_path / "mark", 1)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode is not None
+    (entry,) = seen(lite)
+    assert (entry.state, entry.tries) == ("WAITING", 0)
+
+
+def test_a_killed_judge_is_replaced_and_its_entry_judged_again(lite: Engine, tmp_path: Path) -> None:
+    """Three dead judges, and the entry fails; none of them outlives the command. Takes some seconds: processes."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    submit(lite, team.id, hosted, "a")
+    place = (lite.url.render_as_string(), tmp_path, tmp_path / "mark")
+    process = multiprocessing.get_context("fork").Process(target=slow_crew, args=place)
+    process.start()
+    for number in range(1, queue.TRIES + 1):
+        os.kill(pids(tmp_path / "mark", number)[-1], signal.SIGKILL)
+    end = time.monotonic() + 60
+    while seen(lite)[0].state != "FAIL" and time.monotonic() < end:
+        time.sleep(0.1)
+    (entry,) = seen(lite)
+    assert (entry.state, entry.reason, entry.charged) == ("FAIL", "poison", False)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode is not None
+
+
+def test_the_number_of_judges_is_checked(lite: Engine) -> None:
+    """One a processor at most."""
+    with pytest.raises(HarnessError, match="workers=0: allowed: 1 to"):
+        crew.run(0, lambda: None)
+
+
+def test_a_crew_whose_judges_all_failed_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """With the error of each."""
+
+    def work() -> None:
+        raise HarnessError("no sandbox here", "install it")
+
+    with pytest.raises(HarnessError, match="every judge ended with an error"):
+        crew.run(1, work)
+    assert "no sandbox here" in capfd.readouterr().err
