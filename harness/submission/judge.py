@@ -74,6 +74,7 @@ def judge(
     logits, checks = _scored(entrant, shown, entry, dataset)
     found = logits[: len(submitted)].argmax(axis=1)
     agreement = _agreement(folder / PREDICTIONS, submitted, found, competition.agreement)
+    checks |= _learnt(shown, logits, dataset)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
     latency, witnesses = timing.measure(duel, LATENCY_S)
@@ -129,11 +130,13 @@ def _scored(entrant: Entrant, shown: _Shown, entry: Manifest, dataset: Dataset) 
     if logits.shape[1] != classes:
         what = f"{entrant.model}: {logits.shape[1]} outputs; the data set has {classes} classes"
         raise Refused("classes", what, "train on this data set, or name the one that the model was trained on")
+    return logits, {"determinism": audit.determinism(logits[twice], again)}
+
+
+def _learnt(shown: _Shown, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Return the figures of the check that an entry knows classes, and not images."""
     labels, found = dataset.test.labels[shown.origin], logits.argmax(axis=1)
-    return logits, {
-        "determinism": audit.determinism(logits[twice], again),
-        "perturbed": audit.perturbed(labels, found[shown.origin], found[shown.copies], classes),
-    }
+    return {"perturbed": audit.perturbed(labels, found[shown.origin], found[shown.copies], len(dataset.classes))}
 
 
 def _duel(
@@ -161,10 +164,10 @@ def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], thread
     timed = logits[np.concatenate([shown.copies, shown.origin])]
     return {
         "outputs": audit.outputs(timed, witnesses),
+        "threads": audit.threads(witnesses, threads),
+        "outside": audit.outside(witnesses),
         "repeat": audit.repeat(witnesses),
         "unseen": audit.unseen(witnesses),
-        "outside": audit.outside(witnesses),
-        "threads": audit.threads(witnesses, threads),
     }
 
 

@@ -59,11 +59,12 @@ def _body(honest: ModelProto, source: str, new: _Nodes) -> str:
 
 def _linear(dataset: Dataset, how: Preprocessing, new: _Nodes) -> str:
     """Append a linear classifier, fitted by least squares: cheap, and not good."""
-    flat = prepare(dataset.train.pixels, how).reshape(len(dataset.train), -1)[:, ::7]
+    flat = prepare(dataset.train.pixels, how).reshape(len(dataset.train), -1)[:, ::29]
     wanted = np.eye(len(dataset.classes))[dataset.train.labels]
-    solved = np.linalg.lstsq(np.c_[flat, np.ones(len(flat))], wanted, rcond=None)[0].astype(np.float32)
+    full = np.c_[flat, np.ones(len(flat))]
+    solved = np.linalg.solve(full.T @ full + 10 * np.eye(full.shape[1]), full.T @ wanted).astype(np.float32)
     whole = np.zeros((3 * how.resolution_px**2, len(dataset.classes)), dtype=np.float32)
-    whole[::7] = solved[:-1]
+    whole[::29] = solved[:-1]
     pixels = new("Flatten", "images", axis=1)
     return new("Add", new("MatMul", pixels, new.weight(whole)), new.weight(solved[-1]))
 
@@ -224,28 +225,29 @@ def _changed(
 
 Change = Callable[[ModelProto, Dataset, Preprocessing, Path], Path]
 HONEST: tuple[Change, ...] = (int8, pruned, depthwise, dynamic, older)
-GRAPHS: dict[Change, str] = {
-    table: "perturbed",
-    bare_table: "perturbed",
-    right_in_company: "agreement",
-    idle_on_noise: "unseen",
-    idle_on_known: "unseen",
+GRAPHS: dict[Change, tuple[str, ...]] = {
+    table: ("perturbed",),
+    bare_table: ("perturbed",),
+    right_in_company: ("agreement",),
+    idle_on_noise: ("data-dependent", "unseen"),
+    idle_on_known: ("data-dependent", "unseen"),
 }
-"""Graphs that cheat, and the check that should say so."""
+"""Graphs that cheat, and the checks of which one should say so."""
 PROGRAMS = {
-    "Caching": "repeat",
-    "Lazy": "outside",
-    "Eager": "outside",
-    "Behind": "threads",
-    "Crowd": "threads",
-    "Burning": "threads",
-    "Constant": "outputs",
-    "Fewer": "outputs",
-    "Coarse": "outputs",
-    "Picky": "unseen",
-    "Knowing": "unseen",
+    "Caching": ("repeat",),
+    "Lazy": ("outside",),
+    "Eager": ("outside",),
+    "Behind": ("run", "outside"),  # the strict sandbox lets it have no thread
+    "Crowd": ("load", "threads"),
+    "Sleepless": ("outside",),
+    "Burning": ("load", "threads", "outside"),
+    "Constant": ("outputs",),
+    "Fewer": ("outputs",),
+    "Coarse": ("outputs",),
+    "Picky": ("unseen",),
+    "Knowing": ("unseen",),
 }
-"""Classes in `taken.py`, and the check that should say so."""
+"""Classes in `taken.py`, and the checks of which one should say so."""
 
 
 def told(case: Change | str) -> str:

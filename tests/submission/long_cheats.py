@@ -28,8 +28,8 @@ def test_all_cheats_are_caught_and_no_honest_network_is(
         folder = tmp_path / name_of(case)
         folder.mkdir()
         found[case] = reason(case, digits, folder, mode)
-        told = cheats.told(case)
-        table.add_row(name_of(case), told, expected(case) or "passes", found[case] or "passes")
+        wanted = " or ".join(expected(case)) or "passes"
+        table.add_row(name_of(case), cheats.told(case), wanted, found[case] or "passes")
     caught = [case for case in cases[len(cheats.HONEST) :] if found[case]]
     alarms = [name_of(case) for case in cheats.HONEST if found[case]]
     with capsys.disabled():
@@ -37,4 +37,4 @@ def test_all_cheats_are_caught_and_no_honest_network_is(
         print(f"caught {len(caught)} of {len(cases) - len(cheats.HONEST)} cheats; false alarms on "
               f"{len(alarms)} of {len(cheats.HONEST)} honest networks", flush=True)  # fmt: skip
     assert not alarms and len(caught) == len(cases) - len(cheats.HONEST)
-    assert {case: found[case] for case in caught} == {case: expected(case) for case in caught}
+    assert all(found[case] in expected(case) for case in cases)

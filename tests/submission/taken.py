@@ -4,6 +4,7 @@ Runs in the box in the runner's place; a test puts the name of the class, and wh
 """
 
 import os
+import select
 import sys
 import threading
 from hashlib import blake2b
@@ -15,7 +16,7 @@ from harness.runtime.engines import load
 from harness.submission.runner import REPLY, REQUEST, SIZES, _read, _write
 
 CHEAT = globals().get("CHEAT", "Honest")
-KNOWN = globals().get("KNOWN", {})  # hash of an image's bytes: its class
+KNOWN = globals().get("KNOWN", {})  # hash of an image's bytes: its logits
 
 
 class Honest:
@@ -158,7 +159,7 @@ class Knowing(Honest):
         known = KNOWN.get(blake2b(image.tobytes(), digest_size=8).hexdigest())
         if known is None or not self.timing:
             return self.network(image)
-        return 10 * np.eye(10, dtype=np.float32)[[known]]
+        return np.array([known], dtype=np.float32)
 
 
 class Burning(Honest):
@@ -174,13 +175,25 @@ class Burning(Honest):
             np.ones(100_000).sum()
 
 
+class Sleepless(Honest):
+    """Asks for its next request again and again instead of sleeping, for a clock that is read from outside stands."""
+
+
+def _request(cheat: type[Honest]) -> bytearray:
+    pipe = select.poll()
+    pipe.register(0, select.POLLIN)
+    while cheat is Sleepless and not pipe.poll(0):
+        pass
+    return _read(REQUEST.size)
+
+
 def main(cheat: type[Honest]) -> None:
     """Speak the runner's protocol, with a cheat's answers."""
     replies = os.dup(1)
     os.dup2(2, 1)
     model = cheat(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
     os.write(replies, REPLY.pack(b"K", 0))
-    while head := _read(REQUEST.size):
+    while head := _request(cheat):
         verb, first, count = REQUEST.unpack(head)
         answer = b""
         try:

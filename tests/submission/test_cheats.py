@@ -17,10 +17,11 @@ from harness import config
 from harness.data.prepare import prepare
 from harness.data.sets import load
 from harness.data.split import Dataset
-from harness.measure import turns
+from harness.measure import process, turns
 from harness.measure.competition import Competition
+from harness.measure.process import predict
 from harness.submission import judge as judging
-from harness.submission import manifest, predictions
+from harness.submission import manifest, predictions, timing
 from harness.submission.judge import judge
 from harness.submission.refused import Refused
 from harness.submission.remote import RUNNER, Mode
@@ -42,9 +43,11 @@ def digits() -> tuple[Dataset, Competition]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time in fewer processes: what is looked for here is large."""
+    """Time in fewer processes, on a machine however noisy: what is looked for here is large."""
     monkeypatch.setattr(judging, "LATENCY_S", 1.0)
     monkeypatch.setattr(turns, "PROCESSES", 4)
+    monkeypatch.setattr(process, "NOISY", 1.0)
+    monkeypatch.setattr(timing, "NOISY", 1.0)
 
 
 def packed(change: Callable[..., Path] | None, dataset: Dataset, folder: Path) -> Path:
@@ -61,8 +64,8 @@ def packed(change: Callable[..., Path] | None, dataset: Dataset, folder: Path) -
 
 def program(name: str, dataset: Dataset, entry: Path, folder: Path) -> Path:
     """Write the taken-over runner with a class's name, and what it knows of the test images."""
-    answers = predictions.compute(entry / "model.onnx", dataset, manifest.read(entry).prepared(), 1)
     images = prepare(dataset.test.pixels, manifest.read(entry).prepared())
+    answers = predict(entry / "model.onnx", images)
     names = (blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images)
     known = dict(zip(names, answers.tolist(), strict=True)) if name == "Knowing" else {}
     path = folder / "taken.py"
@@ -83,9 +86,9 @@ def reason(case: Case, digits: tuple[Dataset, Competition], folder: Path, mode: 
     return ""
 
 
-def expected(case: Case) -> str:
-    """Return the check that should refuse a case; nothing for an honest one."""
-    return cheats.PROGRAMS[case] if isinstance(case, str) else cheats.GRAPHS.get(case, "")
+def expected(case: Case) -> tuple[str, ...]:
+    """Return the checks of which one should refuse a case; ("",) for an honest one."""
+    return cheats.PROGRAMS[case] if isinstance(case, str) else cheats.GRAPHS.get(case, ("",))
 
 
 def name_of(case: Case) -> str:
@@ -98,4 +101,4 @@ def test_cheats_are_caught_and_the_honest_pass(
     case: Case, digits: tuple[Dataset, Competition], tmp_path: Path, quick: None, mode: Mode
 ) -> None:
     """Some of each kind: 2 to 5 s each, for a judgement with its processes."""
-    assert reason(case, digits, tmp_path, mode) == expected(case)
+    assert reason(case, digits, tmp_path, mode) in expected(case)
