@@ -120,9 +120,7 @@ def asked(shared: Staged, method: str, path: str, role: str, case: Case) -> Any:
     return client.request(method, at, headers=headers, json=body)
 
 
-def test_all_see_what_stands_on_the_board_and_no_more(
-    staged: Staged, client: httpx.Client
-) -> None:
+def test_all_see_what_stands_on_the_board_and_no_more(staged: Staged, client: httpx.Client) -> None:
     """Others see figures and rank, but not the checks, the message, the sizes or the picks."""
     number = judged(staged, "A", 0.9, 0.5)
     client.put("/api/picks", headers=bearer(staged.tokens["A"]), json={"entries": [number]})
