@@ -112,7 +112,8 @@ def _ahead() -> sa.ScalarSelect[int]:
     other = sa.alias(Entry.__table__)
     sooner = (other.c.tries < Entry.tries) | ((other.c.tries == Entry.tries) & (other.c.id < Entry.id))
     waits = (Entry.state == "WAITING") & (other.c.state == "WAITING")
-    counted = sa.select(sa.func.count()).select_from(other).where(waits & sooner).correlate(Entry)
+    here = other.c.competition_id == Entry.competition_id
+    counted = sa.select(sa.func.count()).select_from(other).where(here & waits & sooner).correlate(Entry)
     return counted.scalar_subquery()
 
 

@@ -68,6 +68,11 @@ def append(connection: sa.Connection, actor: str, action: str, detail: dict[str,
     connection.execute(sa.insert(Log).values(dict(zip(CHAINED, row, strict=True)) | {"hash": digest(row)}))
 
 
+def last(engine: Engine) -> int:
+    """Return the number of the last row: it changes with whatever changes a board."""
+    return store.look(engine, lambda connection: connection.scalar(sa.select(sa.func.max(Log.id))) or 0)
+
+
 def rows(engine: Engine, last: int | None = None) -> list[Line]:
     """List the rows, or the last few of them, the oldest first."""
     return store.look(engine, lambda connection: read(connection, last))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from harness.board import contest, store
 from harness.board.contest import Hosted
 from harness.board.tables import Entry, Judgement, Team
-from harness.measure.competition import Competition, Figures, direction, formula_of, points, points_of_board
+from harness.measure.competition import Competition, Figures, direction, formula_of, points_of_board
 
 FORMULAS_OF_SHEETS = ("=", "+", "-", "@", "\t", "\r", "\n")
 SHOWN = ("latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low", "ratio_high", "macs", "size_bytes")
@@ -73,9 +73,8 @@ def private(engine: Engine, hosted: Hosted) -> list[Place]:
 
 def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Place]:
     """Rank the teams by the public or the private part, within the transaction that read the competition."""
-    chosen = Entry.placed.is_(True) if of_public else Entry.picked.is_(True) | Entry.placed.is_(True)
     f1 = Entry.f1_shown if of_public else Judgement.f1_private
-    rows, entries = _read(connection, hosted, chosen & (Entry.state != "FAIL"), f1)
+    rows, entries = _read(connection, hosted, _standing(hosted, of_public) & (Entry.state != "FAIL"), f1)
     picked = set() if of_public else {row["team_id"] for row in rows if row["picked"]}
     counting = [row for row in rows if row["picked"] or row["team_id"] not in picked]
     best: dict[int, Place] = {}
@@ -90,12 +89,12 @@ def ranked(places: Sequence[Place], rules: Competition) -> list[Place]:
     number, rank, leader = 0, 1, None
     for place in ordered(places, rules):
         if place.baseline:
-            given.append(replace(place, rank=None))
+            given.append(place)
             continue
         number += 1
         if leader is None or place.low > leader.high or place.high < leader.low:
             rank, leader = number, place
-        given.append(replace(place, rank=rank))
+        given.append(Place(**vars(place) | {"rank": rank}))
     return given
 
 
@@ -120,6 +119,15 @@ def to_csv(places: Sequence[Place]) -> str:
     return out.getvalue()
 
 
+def _standing(hosted: Hosted, of_public: bool) -> sa.ColumnElement[bool]:
+    """Say which entries can stand for their teams; a union, for which databases use both indexes."""
+    here = Entry.competition_id == hosted.id
+    if of_public:
+        return Entry.placed.is_(True)
+    each = [sa.select(Entry.id).where(here, flag.is_(True)) for flag in (Entry.placed, Entry.picked)]
+    return Entry.id.in_(sa.union(*each))
+
+
 def _read(
     connection: sa.Connection, hosted: Hosted, which: sa.ColumnElement[bool], f1: sa.ColumnElement[Any]
 ) -> tuple[Sequence[Any], dict[int, int]]:
@@ -131,7 +139,6 @@ def _read(
     )  # fmt: skip
     query = query.join(Team, Team.id == Entry.team_id).join(Judgement, Judgement.id == Entry.verdict_id)
     count = sa.select(Entry.team_id, sa.func.count()).where(here, Entry.kind == "scored").group_by(Entry.team_id)
-
     rows = connection.execute(query.where(here, which)).mappings().all()
     return rows, {team: number for team, number in connection.execute(count).all()}
 
@@ -141,27 +148,29 @@ def _places(rows: Sequence[Any], entries: dict[int, int], rules: Competition) ->
     figures = [Figures(row["f1"], row["ratio"], row["latency_ms"], row["macs"]) for row in rows]
     scores = points_of_board(rules, figures)
     same = ("team", "team_id", "url", "baseline", "name", "f1", "created", *SHOWN)
+    intervals = [_ends(row, score, rules) for row, score in zip(rows, scores, strict=True)]
     return [
         Place(
             rank=None,
             entry=row["id"],
             points=score,
-            low=min(score, *_ends(row, score, rules)),
-            high=max(score, *_ends(row, score, rules)),
+            low=min(ends),
+            high=max(ends),
             entries=entries.get(row["team_id"], 0),
             **{name: row[name] for name in same},
         )
-        for row, score in zip(rows, scores, strict=True)
+        for row, score, ends in zip(rows, scores, intervals, strict=True)
     ]
 
 
-def _ends(row: Any, score: float, rules: Competition) -> tuple[float, float]:
+def _ends(row: Any, score: float, rules: Competition) -> tuple[float, ...]:
     """Score both ends of the interval of latency; a formula that ranks whole boards tells of no interval."""
-    if formula_of(rules).score is None:
-        return score, score
+    of_one = formula_of(rules).score
+    if of_one is None:
+        return (score,)
     f1, macs = row["f1"], row["macs"]
-    low = points(rules, Figures(f1, row["ratio_low"], row["latency_low_ms"], macs))
-    return low, points(rules, Figures(f1, row["ratio_high"], row["latency_high_ms"], macs))
+    low = of_one(Figures(f1, row["ratio_low"], row["latency_low_ms"], macs), rules)
+    return score, low, of_one(Figures(f1, row["ratio_high"], row["latency_high_ms"], macs), rules)
 
 
 def _cell(value: Any) -> Any:

@@ -79,6 +79,8 @@ class Entry(Base):
         UniqueConstraint("competition_id", "team_id", "kind", "content"),
         Index("ix_entries_queue", "state", "tries", "id", "competition_id"),
         Index("ix_entries_quota", "competition_id", "team_id", "kind", "day", "charged"),
+        Index("ix_entries_state", "competition_id", "state"),
+        Index("ix_entries_newest", "competition_id", "id"),
         Index("ix_entries_placed", "competition_id", "placed"),
         Index("ix_entries_picked", "competition_id", "picked"),
         Index("ix_entries_lease", "state", "lease_until"),

@@ -79,6 +79,8 @@ def upgrade() -> None:
     for name, columns in (
         ("queue", ("state", "tries", "id", "competition_id")),
         ("quota", ("competition_id", "team_id", "kind", "day", "charged")),
+        ("state", ("competition_id", "state")),
+        ("newest", ("competition_id", "id")),
         ("placed", ("competition_id", "placed")),
         ("picked", ("competition_id", "picked")),
         ("lease", ("state", "lease_until")),
