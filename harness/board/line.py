@@ -19,8 +19,12 @@ LATE = 20
 
 
 def version(engine: Engine, hosted: Hosted) -> str:
-    """Return what changes whenever a board may have: all that moves one is logged."""
-    last = store.look(engine, lambda c: c.scalar(sa.select(sa.func.max(Log.id))))
+    """Return what changes whenever a board may have: all that moves one is logged; what only waits doesn't.
+
+    So the number of a team's entries may be that of the latest verdict.
+    """
+    moved = sa.select(Log.id).where(Log.action != "submit").order_by(Log.id.desc()).limit(1)
+    last = store.look(engine, lambda c: c.scalar(moved))
     return f"{last}-{hosted.terms[:12]}-{'closed' if hosted.closed else 'open'}"
 
 

@@ -10,7 +10,7 @@ from harness.board.standings import Place
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 24, 24, 62
-MOST = 200
+MOST = 100
 """Places that are drawn: more would cover each other."""
 NAMES = 6
 ROUND = (1, 2, 2.5, 5, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from harness.measure.competition import direction
 Which = Literal["public", "private"]
 PAGE = 100
 """Teams on a page of the board, and entries on one of the history."""
-KEPT = 4
+PAGES_KEPT = 64
 FORMULAS = {
     "boostcamp2021b": "0.5 × ratio ÷ time_base + 1 ÷ (1 + e^(−20 × (f1_target − F1)))",
     "boostcamp2021a": "macs ÷ macs_base + (1 − F1 ÷ f1_base), of which half counts above f1_base, and 1 below F1 0.5",
@@ -140,18 +141,33 @@ class Boards:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._lock = engine, threading.Lock()
-        self._kept: OrderedDict[tuple[str, Which], list[Place]] = OrderedDict()
+        self._last: dict[Which, tuple[str, list[Place]]] = {}
+        self._pages: OrderedDict[str, str] = OrderedDict()
 
     def places(self, hosted: Hosted, which: Which) -> tuple[str, list[Place]]:
-        """Return a board's version and places."""
+        """Return a board's version and places; while one caller computes a new one, the others get the one before."""
         version = line.version(self._engine, hosted)
-        with self._lock:  # who comes while another computes waits for that
-            if (version, which) not in self._kept:
+        last = self._last.get(which)
+        if last is not None and last[0] == version:
+            return last
+        if not self._lock.acquire(blocking=last is None) and last is not None:
+            return last
+        try:
+            if which not in self._last or self._last[which][0] != version:
                 compute = standings.public if which == "public" else standings.private
-                self._kept[version, which] = compute(self._engine, hosted)
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            return version, self._kept[version, which]
+                self._last[which] = version, compute(self._engine, hosted)
+            return self._last[which]
+        finally:
+            self._lock.release()
+
+    def page(self, key: str, make: Callable[[], str]) -> str:
+        """Return a page that was made before under this key, or make it."""
+        found = self._pages.get(key)
+        if found is None:
+            found = self._pages[key] = make()
+            while len(self._pages) > PAGES_KEPT:
+                self._pages.popitem(last=False)
+        return found
 
 
 def rules(hosted: Hosted) -> Rules:

@@ -68,14 +68,18 @@ def board(here: Here, request: Request, board: told.Which | None = None, page: P
     """Show the board: built once for each change of it."""
     hosted = here.hosted()
     standing = told.standing(here.boards, hosted, board, page)
-    tag = f'"{standing.version}-{standing.board}-{page}"'
+    tag = f'"{standing.version}-{standing.board}-{page}-{hosted.open}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304)
     _, places = here.boards.places(hosted, standing.board)
-    target = told.rules(hosted).targets.get("f1_target")
-    reply = _page(request, "board", hosted, standing=standing, picture=picture.draw(places, target))
-    reply.headers.update({"etag": tag, "cache-control": "no-cache"})
-    return reply
+    rules = told.rules(hosted)
+
+    def make() -> str:
+        drawn = picture.draw(places, rules.targets.get("f1_target"))
+        return _text(request, "board", rules, standing=standing, picture=drawn)
+
+    text = here.boards.page(tag, make)
+    return HTMLResponse(text, headers={"etag": tag, "cache-control": "no-cache"})
 
 
 @router.get("/board.csv")
@@ -179,10 +183,12 @@ def _entry(here: Site, request: Request, number: int, who: Team | None, done: st
 
 def _page(request: Request, page: str, hosted: Hosted | None, code: int = 200, **shown: Any) -> Response:
     rules = None if hosted is None else told.rules(hosted)
-    text = PAGES.get_template(f"{page}.html").render(
-        name=request.app.state.site.name, rules=rules, here=request.url.path, **shown
-    )
-    return HTMLResponse(text, code)
+    return HTMLResponse(_text(request, page, rules, **shown), code)
+
+
+def _text(request: Request, page: str, rules: told.Rules | None, **shown: Any) -> str:
+    always = {"name": request.app.state.site.name, "rules": rules, "here": request.url.path}
+    return PAGES.get_template(f"{page}.html").render(always | shown)
 
 
 def _declined(request: Request, error: Exception) -> Response:
@@ -247,12 +253,17 @@ def _digits(value: float) -> str:
     return f"{value:#.4g}".rstrip(".")
 
 
+def _fixed(value: float | None) -> str:
+    """Write points and F1; a dash for what isn't known."""
+    return "–" if value is None else f"{value:.4f}"
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("harness.board"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes, "digits": _digits}
+    made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes, "digits": _digits, "fixed": _fixed}
     return made
 
 

@@ -84,7 +84,8 @@ def fill(staged: Staged, text: str, *fields: str) -> None:
         for field in fields or FIELDS:
             named = {name: value for name, value in values.items() if f":{name}" in FIELDS[field]}
             connection.execute(sa.text(FIELDS[field]), named)
-    staged.app.state.site.boards._kept.clear()
+    staged.app.state.site.boards._last.clear()
+    staged.app.state.site.boards._pages.clear()
 
 
 def pages(staged: Staged) -> Iterator[tuple[str, str]]:
