@@ -14,7 +14,8 @@ from sqlalchemy import Engine
 
 from harness import config, verbs
 from harness.board import contest, drawn, entries, log, queue, store, teams
-from harness.board.contest import Contest, Hosted
+from harness.board.conditions import Contest
+from harness.board.contest import Hosted
 from harness.board.quota import moment
 from harness.errors import HarnessError, pick
 from harness.settings import Organise

@@ -133,7 +133,7 @@ def stage(engine: Engine, claim: Claim, name: str) -> bool:
     return store.transact(engine, lambda connection: _change(connection, claim, stage=name))
 
 
-def finish(engine: Engine, claim: Claim, verdict: Verdict) -> bool:
+def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | None = None) -> bool:
     """Count a verdict; False if the entry is no longer ours: another judge counts it."""
 
     def act(connection: sa.Connection) -> bool:
@@ -153,10 +153,17 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict) -> bool:
         log.append(connection, "judge", "finish", {"entry": claim.entry, "verdict": number} | told)
         return True
 
-    return store.transact(engine, act)
+    return store.transact(engine, act, patience_s)
 
 
-def fail(engine: Engine, claim: Claim, reason: str, message: str, fault: Literal["entry", "judge"] = "entry") -> bool:
+def fail(
+    engine: Engine,
+    claim: Claim,
+    reason: str,
+    message: str,
+    fault: Literal["entry", "judge"] = "entry",
+    patience_s: float | None = None,
+) -> bool:
     """End a judgement without a verdict; False if the entry is no longer ours.
 
     fault: an entry's own ends it for good. The judge's gives it another try, three in all, and never costs quota.
@@ -172,7 +179,7 @@ def fail(engine: Engine, claim: Claim, reason: str, message: str, fault: Literal
         _failed(connection, claim.entry, claim.competition, claim.team, reason)
         return True
 
-    return store.transact(engine, act)
+    return store.transact(engine, act, patience_s)
 
 
 def give_back(engine: Engine, claim: Claim) -> bool:

@@ -40,17 +40,23 @@ def open(url: str) -> Engine:
     return engine
 
 
-def transact(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float = PATIENCE_S) -> T:
-    """Run `act` in a transaction, anew while the database is away; it must bear that an earlier one took effect."""
+def transact(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float | None = None) -> T:
+    """Run `act` in a transaction, anew while the database is away; it must bear that an earlier one took effect.
+
+    patience_s: `PATIENCE_S` by default.
+
+    Raises:
+        Away: it is away for longer.
+    """
 
     def once() -> T:
         with engine.begin() as connection:
             return act(connection)
 
-    return database.patiently(once, patience_s, engine.url, WHERE)
+    return database.patiently(once, PATIENCE_S if patience_s is None else patience_s, engine.url, WHERE)
 
 
-def look(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float = PATIENCE_S) -> T:
+def look(engine: Engine, act: Callable[[sa.Connection], T], patience_s: float | None = None) -> T:
     """Run `act`, which only reads, on one state of the database; it waits for no writer."""
     reader = database.reading(engine)
     if engine.dialect.name == "postgresql":

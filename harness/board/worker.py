@@ -14,15 +14,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 
 from harness.board import contest, files, queue
+from harness.board.conditions import public_mask
 from harness.board.contest import Hosted
 from harness.board.entries import LABELLED
 from harness.board.queue import Claim
 from harness.data.split import Dataset
+from harness.database import Away
 from harness.errors import HarnessError
 from harness.submission.refused import Refused
 from harness.submission.verdict import Verdict
@@ -30,12 +31,15 @@ from harness.submission.verdict import Verdict
 LEASE_S = 60.0
 BEATS = 3  # in a lease
 POLL_S = 1.0
+PATIENT_S = 600.0
+"""How long a verdict waits for a database that is away; then the entry is judged again."""
 LIMPING = 3
 """Entries in a row that this judge can't judge, after which it is the judge that needs mending, and it stops."""
 OURS = "the judge failed on it; it doesn't count against your quota, and the organiser can have it judged again"
 
 Judge = Callable[..., Verdict]
 Tell = Callable[[str], None]
+Judging = Callable[[Claim, Tell], Verdict]
 
 
 def name_of_this_worker() -> str:
@@ -69,25 +73,27 @@ def work(
     """
     stop, worker = stop or threading.Event(), worker or name_of_this_worker()
     _check_data(hosted, dataset)
-    public = contest.public_mask(dataset.test.labels, hosted.contest.public_share, hosted.contest.split_seed)
+    public = public_mask(dataset.test.labels, hosted.contest.public_share, hosted.contest.split_seed)
+
+    def judging(claim: Claim, progress: Tell) -> Verdict:
+        rules = contest.find(engine, hosted.name)  # which may have been changed
+        how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "progress": progress}
+        return judge(files.folder(root, claim.content), dataset, rules.competition, cache, **how)
+
     judged, failures = 0, set()
     while not stop.is_set():
-        claim = queue.claim(engine, worker, lease_s, hosted.id)
-        if claim is None and not wait:
-            break
-        if claim is None:
-            stop.wait(POLL_S)
-            continue
-        rules = contest.find(engine, hosted.name)  # which may have been changed
-        how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox}
-        folder = files.folder(root, claim.content)
-
-        def once(progress: Tell, rules: Hosted = rules, folder: Path = folder, how: Any = how) -> Verdict:
-            return judge(folder, dataset, rules.competition, cache, progress=progress, **how)
-
-        well = _one(engine, claim, once, lease_s, folder, tell)
-        judged += 1
-        failures = set() if well else failures | {claim.entry}
+        try:
+            claim = queue.claim(engine, worker, lease_s, hosted.id)
+            if claim is not None:
+                well = _one(engine, claim, judging, lease_s, files.folder(root, claim.content), tell)
+                judged += 1
+                failures = set() if well else failures | {claim.entry}
+            elif wait:
+                stop.wait(POLL_S)
+            else:
+                break
+        except Away as e:
+            tell(f"{e.what}; going on")  # the entry, if one was in hand, is judged again
         if len(failures) >= LIMPING:
             what = f"this judge failed on {LIMPING} entries in a row, by no fault of theirs"
             raise HarnessError(what, "see the lines above; mend it and start it again: the entries wait")
@@ -103,20 +109,20 @@ def _check_data(hosted: Hosted, dataset: Dataset) -> None:
         )
 
 
-def _one(
-    engine: Engine, claim: Claim, judge: Callable[[Tell], Verdict], lease_s: float, folder: Path, tell: Tell
-) -> bool:
+def _one(engine: Engine, claim: Claim, judging: Judging, lease_s: float, folder: Path, tell: Tell) -> bool:
     """Judge one entry; return False where it was the judge that failed."""
     head = f"entry {claim.entry} ({claim.name})"
     well = True
     try:
         with _beating(engine, claim, lease_s):
-            verdict = judge(lambda stage: queue.stage(engine, claim, stage) or None)
-        counted = queue.finish(engine, claim, verdict)
+            verdict = judging(claim, lambda stage: _show(engine, claim, stage))
+        counted = queue.finish(engine, claim, verdict, PATIENT_S)
         told = f"F1 {verdict.f1:.4f}, ratio {verdict.ratio:.4f}, {verdict.seconds:.1f} s"
     except Refused as e:
-        counted = queue.fail(engine, claim, e.reason, _words(e, folder))
+        counted = queue.fail(engine, claim, e.reason, _words(e, folder), patience_s=PATIENT_S)
         told = f"refused: {e.reason}: {e.what}"
+    except Away:
+        raise
     except HarnessError as e:
         well, counted, told = False, queue.fail(engine, claim, "judge", OURS, fault="judge"), f"the judge failed: {e}"
     except KeyboardInterrupt:
@@ -130,6 +136,14 @@ def _one(
     return well
 
 
+def _show(engine: Engine, claim: Claim, stage: str) -> None:
+    """Show how far the judgement is; a database that is away must not disturb it."""
+    try:
+        queue.stage(engine, claim, stage)
+    except Away as e:
+        print(f"entry {claim.entry}: {stage} isn't shown: {e.what}", flush=True)
+
+
 @contextmanager
 def _beating(engine: Engine, claim: Claim, lease_s: float) -> Iterator[None]:
     """Prolong the lease for as long as this lasts, from a thread, though the database be away for a while."""
@@ -140,7 +154,7 @@ def _beating(engine: Engine, claim: Claim, lease_s: float) -> Iterator[None]:
             try:
                 if not queue.beat(engine, claim, lease_s):
                     return  # another judge has it; the fence refuses our verdict
-            except HarnessError as e:
+            except Away as e:
                 print(f"entry {claim.entry}: no beat: {e.what}", flush=True)
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from harness import config
 from harness.board import contest, store
-from harness.board.contest import Contest, public_mask
+from harness.board.conditions import Contest, public_mask
 from harness.errors import HarnessError
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hosting import host, squares, submit, verdict
 from sqlalchemy import Engine
+from tcp_proxy import Wire
 
 from harness.board import contest, crew, entries, queue, quota, store, teams, worker
 from harness.board.entries import Seen
@@ -170,6 +171,28 @@ def test_another_data_set_is_refused(lite: Engine, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="competition squares: is on data"):
         worker.work(lite, tmp_path, found, squares(100), tmp_path, judge=well)
     assert queue.counts(lite, found.id)["WAITING"] == 2
+
+
+def test_a_database_that_is_away_for_long_loses_no_verdict(
+    mariadb_server: int, mariadb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judgement goes on meanwhile, its verdict waits, and the judge goes on. Takes some seconds: an outage."""
+    wire = Wire(mariadb_server)
+    engine = store.open(mariadb_url.replace(f":{mariadb_server}/", f":{wire.port}/"))
+    two(engine)
+    monkeypatch.setattr(store, "PATIENCE_S", 0.5)
+
+    def judge(folder: Path, *rest: Any, **how: Any) -> Verdict:
+        if not cuts:
+            cuts.append(folder)
+            wire.cut()
+            threading.Timer(2, wire.mend).start()
+        return well(folder, *rest, **how)
+
+    cuts: list[Path] = []
+    assert run(engine, tmp_path, judge)[0] == 2
+    assert [(e.state, e.tries) for e in seen(engine)] == [("COMPLETE", 1), ("COMPLETE", 1)]
+    engine.dispose()
 
 
 def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None:
