@@ -11,7 +11,7 @@ import numpy as np
 from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.measure.competition import Competition
-from harness.submission import artefact, manifest, predictions
+from harness.submission import gate, manifest, predictions
 from harness.submission.limits import Limits
 from harness.submission.manifest import MODEL, PREDICTIONS, Manifest, sha256
 from harness.submission.refused import Refused
@@ -32,7 +32,7 @@ def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limit
         _check_file(folder / name, entry.files[name], most)
     model = folder / MODEL
     with _because("gate"):
-        artefact.check(model, model.read_bytes(), entry.prepared().resolution_px)
+        gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
     with _because("predictions"):
         return entry, predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes)
 

@@ -14,7 +14,7 @@ from harness.data.prepare import Preprocessing
 from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.measure.competition import Competition
-from harness.submission import artefact, manifest, predictions
+from harness.submission import gate, manifest, predictions
 from harness.submission.manifest import MODEL, NAME, PREDICTIONS, Manifest, sha256
 
 NEEDED = ("candidate", "data", "preprocessing", "metrics", "versions", "train_s", "seed")
@@ -41,7 +41,7 @@ def pack(
     _check_run(run_folder, run, dataset)
     how = Preprocessing.from_dict(run["preprocessing"])
     model = run_folder / MODEL
-    artefact.check(model, model.read_bytes(), how.resolution_px)
+    gate.check(model, model.read_bytes(), how.resolution_px)
     predicted = predictions.compute(model, dataset, how, competition.threads)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=root) as part:
