@@ -23,7 +23,8 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 	$(BIN)/python -m harness report study=demo runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db
 	$(BIN)/python train.py study=demo trial=best run=demo runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db
 	$(BIN)/python inference.py run=$(DEMO)/final/demo name=demo
-	$(BIN)/python -m harness score submissions/demo board.url=sqlite:///$(DEMO)/board.db runs=$(DEMO)
+	@# one's own model needs no sandbox, and bubblewrap may be missing here
+	$(BIN)/python -m harness score submissions/demo sandbox=unsafe board.url=sqlite:///$(DEMO)/board.db runs=$(DEMO)
 	$(BIN)/python -m harness standings board.url=sqlite:///$(DEMO)/board.db
 	@echo "Look at: $(DEMO)/demo/study.png (the study), $(DEMO)/demo/00000 (a trial), $(DEMO)/final/demo (the training),"
 	@echo "         submissions/demo (the entry), README.md (your own data next)"

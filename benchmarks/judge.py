@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def _prepared(folder: Path, count: int, sandbox: str) -> tuple[list[Path], dict[
 
     settings = config.load("submit", ["data=digits"])
     dataset = load(*config.data_options(settings.data))
-    entries = [_entry(folder, name, model, side, dataset) for name, model, side in _networks(dataset)][:count]
+    entries = [_entry(folder, name, model, side, dataset) for name, model, side in islice(_networks(dataset), count)]
     return entries, _broken(folder, entries, dataset), _Judge(dataset, settings.competition, folder, sandbox)
 
 
@@ -228,8 +229,8 @@ def _broken(folder: Path, entries: list[Path], dataset: Any) -> dict[Path, tuple
         return lambda entry: (entry / name).write_bytes((entry / name).read_bytes()[:-100])
 
     return {
-        damaged("cut", cut("model.onnx")): ("gate",),
-        damaged("pickle", lambda entry: (entry / "model.onnx").write_bytes(b"\x80\x04K\x01.")): ("gate",),
+        damaged("cut", cut("model.onnx")): ("format",),
+        damaged("pickle", lambda entry: (entry / "model.onnx").write_bytes(b"\x80\x04K\x01.")): ("format",),
         damaged("changed", cut("model.onnx"), seal=False): ("files",),
         damaged("short", cut("predictions.csv")): ("predictions",),
         damaged("guessed", guessed): ("agreement",),
@@ -254,6 +255,7 @@ def _refused(judged: _Judge, entry: Path, reasons: tuple[str, ...]) -> float:
 STREAM = """
 import os, sys, time
 import numpy as np
+from itertools import islice
 from pathlib import Path
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
 from harness.runtime.onnx import input_shape, load
