@@ -126,7 +126,7 @@ def drawn(told: dict[str, Any]) -> Table:
             table.add_row(name, f"{entry[name]:.5g}" if isinstance(entry[name], float) else str(entry[name]))
     for name, figures in (entry["checks"] or {}).items():
         values = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
-        table.add_row(f"check {name}", ", ".join(values))
+        table.add_row(f"check {name}", ", ".join(values) or "passed")
     return table
 
 

@@ -13,12 +13,17 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 24, 24, 62
 MOST = 100
 """Places that are drawn: more would cover each other."""
 NAMES = 6
+LETTER = 6.5
+"""About how wide a letter of a label is."""
 ROUND = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A place, in the picture's units. low, high: ends of the latency's interval on x. name: "" for no label."""
+    """A place, in the picture's units. low, high: ends of the latency's interval on x.
+
+    name: "" for no label. left: whether the label stands to the left, where nobody is both faster and better.
+    """
 
     place: Place
     x: float
@@ -27,6 +32,7 @@ class Dot:
     high: float
     best: bool
     name: str
+    left: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def draw(places: Sequence[Place], target: float | None = None) -> Picture | None
     named = _named([p for p in best if not p.baseline], x, y)
     dots = [
         Dot(p, x.at(p.latency_ms), y.at(p.f1), x.at(p.latency_low_ms), x.at(p.latency_high_ms), p in best,
-            p.team if p in named else "")
+            p.team if p in named else "", x.at(p.latency_ms) - 8 - LETTER * len(p.team) > LEFT)
         for p in reversed(drawn)  # the first are drawn last, above the others
     ]  # fmt: skip
     inside = target is not None and y.low <= target <= y.high

@@ -245,7 +245,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _bytes(size: float) -> str:
-    return f"{size / 1e6:.4g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
+    return f"{size / 1e6:#.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
 
 
 def _digits(value: float) -> str:
