@@ -133,7 +133,12 @@ def options(url: str | sa.URL, where: str = "storage.url") -> dict[str, Any]:
     backend = target.get_backend_name()
     ours = {"timeout": BUSY_S} if backend == "sqlite" else {"connect_timeout": REACH_S, **SILENCE[backend]}
     arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query}}
-    return arguments if backend == "sqlite" else {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, **arguments}
+    if backend == "sqlite":
+        return arguments
+    # by MySQL's default, who has waited for a lock doesn't see what its holder has committed, if it had looked before:
+    # two workers once counted the same number of trials. https://mariadb.com/kb/en/set-transaction/
+    level = {"isolation_level": "READ COMMITTED"} if backend == "mysql" else {}
+    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, **level, **arguments}
 
 
 def connect(url: str, where: str = "storage.url") -> sa.Engine:

@@ -25,7 +25,7 @@ class Competition:
     macs_base, f1_base: of boostcamp2021a. f1_floor: of f1_squared_fps. reference: the network timed beside every entry
     (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is timed, a name in `RUNTIMES`,
     or "auto" for the fastest that computes the same. agreement: share of submitted labels to be found again, 0..1.
-    contest: what only the organiser's side needs (`board.conditions.Contest`); no part of the rules that scores hang on.
+    contest: what only the organiser's side needs (`board.conditions.Contest`); no part of the rules behind scores.
 
     Raises:
         HarnessError: there is no such runtime, or time_base isn't above 0.

@@ -185,3 +185,19 @@ def test_few_statements_are_made(both: tuple[Lean, RDBStorage]) -> None:
         begun.append(len(starts))
     assert counted[0] <= 2 / 3 * counted[1], counted
     assert begun[0] == 1 and begun[1] > 10, begun
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_two_trials_never_get_one_number(kind: str, request: pytest.FixtureRequest) -> None:
+    """Though a transaction had looked at the database before another created a trial: it had waited for its lock."""
+    url = request.getfixturevalue(f"{kind}_url")
+    one, other = storage.opened(url), storage.opened(url)
+    study = one.create_new_study([StudyDirection.MINIMIZE], "s")
+    with one.transaction() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM trials")) == 0
+        other.create_new_trial(study)
+        mine = one.create_new_trial(study)
+    assert sorted(t.number for t in other.get_all_trials(study)) == [0, 1]
+    assert other.get_trial(mine).number == 1
+    for opened in (one, other):
+        opened.engine.dispose()
