@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 DEMO := runs/demo
-BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1
+BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1 worker_scaling \
+	judge board_page
 
 help:            ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,9 +33,11 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 test: setup      ## all tests that need no network and no accelerator
 	$(BIN)/python -m pytest
 
-chaos: setup     ## 500 kill -9 and 100 stops of workers on each kind of database, then what was lost: nothing (12 minutes)
+chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (40 minutes)
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
+	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long.py
 	$(BIN)/python tests/submission/matrix.py
+	$(BIN)/python -m pytest -s -rs tests/submission/test_gate.py tests/submission/long_cheats.py
 
 lint: setup      ## style and the direction of imports
 	$(BIN)/ruff check .
