@@ -16,8 +16,7 @@ from harness import database
 from harness.board import log, store, tables
 from harness.board.files import content_of
 from harness.board.quota import day
-from harness.board.tables import FIGURES, Entry, Judgement
-from harness.board.teams import LOCAL
+from harness.board.tables import FIGURES, LOCAL, Entry, Judgement
 from harness.errors import HarnessError
 from harness.measure.competition import Competition, Figures, direction, points_of_board
 from harness.submission.manifest import MANIFEST, MODEL, as_text

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness import database
+from harness.board.tables import FIRST, LOCAL, Base, Log, Team
 from harness.errors import HarnessError
 
 WHERE = "board.url"
@@ -90,9 +91,21 @@ def _upgrade(engine: Engine) -> None:
         if found == HEAD:
             return  # another process was first
         config.attributes["connection"] = connection
-        if found is None and sa.inspect(connection).has_table("entries"):
+        if found is None and not sa.inspect(connection).has_table("entries"):
+            _create(connection)  # at once: the migrations come to the same, but on MariaDB in some seconds
+            command.stamp(config, "head")
+            return
+        if found is None:
             command.stamp(config, "0001")  # made before there were migrations
         command.upgrade(config, "head")
+
+
+def _create(connection: sa.Connection) -> None:
+    """Create the newest tables, with the two rows that they begin with."""
+    Base.metadata.create_all(connection)
+    local = {"name": LOCAL, "handle": LOCAL, "url": "", "baseline": False, "created": database.now(connection)}
+    connection.execute(sa.insert(Team).values(local))
+    connection.execute(sa.insert(Log).values(FIRST))
 
 
 @contextmanager

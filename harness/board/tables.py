@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
@@ -181,5 +183,10 @@ class Log(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+LOCAL = "local"
+"""The team of what people score for themselves, and the kind of its entries."""
+BEGIN = {"id": 0, "at": "", "actor": "", "action": "begin", "detail": "{}", "before": "0" * 64}
+FIRST = BEGIN | {"hash": sha256(json.dumps([*BEGIN.values()], separators=(",", ":")).encode()).hexdigest()}
+"""The log's first row."""
 FIGURES = tuple(c.name for c in Judgement.__table__.columns if c.name not in ("id", "entry_id", "terms"))
 """The columns that come from a verdict under the same name."""

@@ -23,8 +23,6 @@ MARK, BYTES, PREFIX = "hb_", 32, 8
 TOKEN = re.compile(r"hb_[A-Za-z0-9_-]{43}")
 LONGEST, LONGEST_URL = 40, 200
 HTTPS = re.compile(r"https://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~!$&()*+,;=:@%/?#-]*)?")
-LOCAL = "local"
-"""The team of what people score for themselves."""
 SHOWN = ("id", "name", "url", "baseline", "prefix", "created")
 NOBODY = "0" * 64
 
@@ -112,7 +110,7 @@ def set_url(engine: Engine, team: Team, url: str) -> Team:
 
 def listed(engine: Engine) -> list[Team]:
     """List the teams, the oldest first, without the one of what people score for themselves."""
-    return [_team(row) for row in store.look(engine, lambda c: _rows(c, tables.Team.handle != LOCAL))]
+    return [_team(row) for row in store.look(engine, lambda c: _rows(c, tables.Team.handle != tables.LOCAL))]
 
 
 def find(engine: Engine, name: str) -> Team:

@@ -18,9 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import audit, local, store
+from harness.board import audit, local, log, store
 from harness.board.drawn import local_as_json
-from harness.board.tables import Base, Entry, Judgement
+from harness.board.tables import Base, Entry, Judgement, Team
 from harness.errors import HarnessError
 
 RELEASED = Path(__file__).with_name("released")
@@ -41,11 +41,38 @@ def test_there_is_one_newest_migration_and_the_code_knows_it() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [store.HEAD]
 
 
-def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
-    """Tables, columns, types, indexes, keys."""
+def test_the_migrations_come_to_what_a_new_database_has(url: str) -> None:
+    """Tables, columns, types, indexes, keys, and the rows that there are from the beginning."""
+    engine = database.connect(url)
+    upgrade(engine, "head")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": store.VERSIONS, "compare_type": same})
         assert compare_metadata(context, Base.metadata) == []
+        teams = connection.execute(sa.select(Team.name, Team.handle, Team.url, Team.baseline)).all()
+    new = store.open("sqlite://")
+    assert log.rows(engine) == log.rows(new)
+    assert log.verify(log.rows(engine)) is None
+    with new.connect() as connection:
+        assert teams == connection.execute(sa.select(Team.name, Team.handle, Team.url, Team.baseline)).all()
+    assert local.boards(store.open(url)) == {}
+
+
+def test_a_new_database_is_what_the_models_say(engine: Engine) -> None:
+    """On each kind."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": store.VERSIONS, "compare_type": same})
+        assert compare_metadata(context, Base.metadata) == []
+        assert context.get_current_revision() == store.HEAD
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    """Run the migrations up to one."""
+    config = Config()
+    config.set_main_option("script_location", str(store.MIGRATIONS))
+    config.attributes["version_table"] = store.VERSIONS
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def same(
@@ -74,13 +101,9 @@ def test_an_old_file_opens_with_the_same_boards(tmp_path: Path, released_as: str
 def test_an_old_server_database_is_brought_up_to_date(url: str, tmp_path: Path) -> None:
     """The rows of the old file, put where harness 0.1 would have put them; no verdict is lost."""
     engine = database.connect(url)
-    config = Config()
-    config.set_main_option("script_location", str(store.MIGRATIONS))
-    config.attributes["version_table"] = store.VERSIONS
+    upgrade(engine, "0001")
     old = sa.create_engine(f"sqlite:///{released(tmp_path)}")
     with engine.begin() as connection, old.connect() as source:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
         connection.execute(sa.text(f"DROP TABLE {store.VERSIONS}"))  # there was none
         for name in ("entries", "verdicts"):
             table = sa.Table(name, sa.MetaData(), autoload_with=old)
@@ -103,10 +126,10 @@ def test_processes_that_open_an_old_file_at_once_all_succeed(tmp_path: Path) -> 
 
 
 def test_processes_that_open_a_fresh_server_at_once_all_succeed(url: str) -> None:
-    """Likewise on each kind of database. Takes some seconds: six Pythons."""
+    """Likewise on each kind of database. Takes some seconds: four Pythons."""
     code = "import sys; from harness.board import store; store.open(sys.argv[1])"
-    started = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(6)]
-    assert [p.wait() for p in started] == [0] * 6
+    started = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
+    assert [p.wait() for p in started] == [0] * 4
     assert local.boards(store.open(url)) == {}
 
 
