@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sqlalchemy import Engine, select
@@ -154,6 +154,7 @@ def test_many_writers_lose_nothing(engine: Engine) -> None:
     assert [r.rank for r in board(engine, COMPETITION)] == list(range(1, 25))
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.sampled_from([1.0, 2.0])), max_size=8))
 def test_ranks_follow_the_points(entries: list[tuple[float, float]]) -> None:
     """An entry's rank is one more than the number of better entries, ties and all."""
