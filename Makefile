@@ -37,7 +37,7 @@ chaos: setup     ## workers and judges killed by the hundred on each database, a
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
 	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long.py
 	$(BIN)/python tests/submission/matrix.py
-	$(BIN)/python -m pytest -s -rs tests/submission/test_gate.py tests/submission/long_cheats.py
+	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/submission/long_cheats.py
 
 lint: setup      ## style and the direction of imports
 	$(BIN)/ruff check .

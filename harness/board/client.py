@@ -140,9 +140,9 @@ def _watch(board: Board, number: int, console: Console) -> dict[str, Any]:
             live.update(_spoken(told))
             time.sleep(POLL_S)
     if entry["state"] == "FAIL":
-        free = "" if entry["charged"] else " (it doesn't count against your quota)"
         what, _, fix = (entry["message"] or "").partition("\n  do: ")
-        raise HarnessError(f"entry {number} was refused: {entry['reason']}: {what}{free}", fix or "mend it")
+        now = fix or ("mend it" if entry["charged"] else "tell the organiser: `requeue` has it judged again")
+        raise HarnessError(f"entry {number} was refused: {entry['reason']}: {what}", now)
     return told
 
 

@@ -165,6 +165,27 @@ def by_content(kind: str) -> list[onnx.NodeProto]:
     return [*measured, last]
 
 
+def numbers(count: int, packed: bool) -> Build:
+    """One weight of many small numbers, two bytes each alone or one byte each together, which memory holds in eight."""
+
+    def build() -> bytes:
+        values = bytes([7 << 3 | 2]) + _varint(count) + bytes(count) if packed else bytes([7 << 3, 0]) * count
+        weight = bytes([1 << 3, 1, 2 << 3, TensorProto.INT64]) + values
+        graph = model().graph.SerializeToString() + bytes([5 << 3 | 2]) + _varint(len(weight)) + weight
+        return bytes([1 << 3, 8, 7 << 3 | 2]) + _varint(len(graph)) + graph
+
+    return build
+
+
+def in_attribute(**fields: object) -> Build:
+    return changed(lambda made: made.graph.node[0].attribute.append(AttributeProto(name="a", type=2, i=1, **fields)))
+
+
+FLAG = helper.make_tensor("flag", TensorProto.BOOL, [], [True])
+ONES = helper.make_tensor("ones", TensorProto.FLOAT, [3], [1.0] * 3)
+ESCAPE = "\x1b[2J\u202e"
+
+
 def duplicated_graph() -> bytes:
     """Two networks in one file: a parser merges them, whoever looks at the first sees half."""
     one = model()
@@ -193,6 +214,8 @@ FILES: dict[str, tuple[str, Build]] = {
     "two networks": ("format", duplicated_graph),
     "nested 30 deep": ("format", lambda: nested(10)),
     "a million tensors": ("format", many_tensors),
+    "numbers one by one": ("format", numbers(20_000_000, packed=False)),
+    "numbers that grow in memory": ("format", numbers(90_000_000, packed=True)),
     "a name of 1 MB": ("format", changed(lambda m: setattr(m.graph.node[0], "name", "x" * 1_000_000))),
     "metadata of 5 MB": (
         "format",
@@ -235,6 +258,16 @@ FILES: dict[str, tuple[str, Build]] = {
     "sequence": ("operator", with_nodes(node("SequenceConstruct", ["images"]))),
     "optional": ("operator", with_nodes(node("Optional", ["images"]))),
     "StringNormalizer": ("operator", with_nodes(node("StringNormalizer", ["images"]))),
+    "Dropout that draws": ("operator", with_nodes(node("Dropout", ["images", "", "flag"]), weights=(FLAG,))),
+    "BatchNormalization that learns": (
+        "operator",
+        with_nodes(
+            node("BatchNormalization", ["images", *["ones"] * 4], ["a", "b", "c"], training_mode=1), weights=(ONES,)
+        ),
+    ),
+    "text made by Cast": ("tensor-size", with_nodes(node("Cast", ["images"], to=TensorProto.STRING))),
+    "text made by Constant": ("graph", with_nodes(node("Constant", [], value_string="a"))),
+    "name that spoils a terminal": ("operator", with_nodes(node(ESCAPE, ["images"]))),
     "unknown operator": ("operator", with_nodes(node("Exec", ["images"]))),
     "size from the image: Slice": ("data-dependent", with_nodes(*by_content("Slice"), weights=(ints("zero", 0),))),
     "size from the image: Expand": ("data-dependent", with_nodes(*by_content("Expand"), weights=(ints("zero", 0),))),
@@ -285,6 +318,17 @@ FILES: dict[str, tuple[str, Build]] = {
         "graph",
         changed(lambda m: m.graph.node[0].attribute.append(AttributeProto(name="a", ref_attr_name="b", type=2))),
     ),
+    "attribute that hides a graph": ("graph", in_attribute(g=model().graph)),
+    "attribute that hides a file": (
+        "graph",
+        in_attribute(tensors=[TensorProto(dims=[1], data_type=1, data_location=TensorProto.EXTERNAL)]),
+    ),
+    "equation of 1 MB": ("graph", with_nodes(node("Einsum", ["images"], equation="," * 1_000_000))),
+    "nothing made": (
+        "graph",
+        changed(lambda m: m.graph.node[3].ClearField("output"), *by_content("Slice"), weights=(ints("zero", 0),)),
+    ),
+    "pool in no steps": ("shape", with_nodes(node("MaxPool", ["images"], kernel_shape=[2, 2], strides=[0, 0]))),
     "name that turns the line": (
         "graph",
         changed(

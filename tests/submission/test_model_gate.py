@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,16 +28,22 @@ from harness.submission.refused import Refused
 MOST_S, MOST_MB = 10.0, 1500
 
 
+def cpu_s() -> float:
+    """Return the CPU seconds of this process and its children that have ended: a busy machine doesn't count."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_by_its_rule(name: str) -> None:
     """In bounded time and memory; the message names the file and says what to do."""
     reason, built = FILES[name]
-    content, begin = built(), time.monotonic()
+    content, begin = built(), cpu_s()
     with pytest.raises(Refused) as refused:
         gate.check(Path("m.onnx"), content, SIDE)
     assert refused.value.reason == reason, refused.value
-    assert refused.value.what.startswith("m.onnx: ") and refused.value.fix
-    assert time.monotonic() - begin < MOST_S
+    assert refused.value.what.startswith("m.onnx: ") and refused.value.what.isprintable() and refused.value.fix
+    assert cpu_s() - begin < MOST_S
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 < MOST_MB
 
 
