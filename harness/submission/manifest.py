@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ MODEL, PREDICTIONS, MANIFEST = "model.onnx", "predictions.csv", "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LARGEST = 1_000_000
 """A manifest's cap, in bytes."""
+DEEPEST, LONGEST_TEXT, LARGEST_NUMBER = 32, 1_000, 2**63
+"""Of values within values; characters of a name or a text; and either way of a number: what databases take."""
 
 FIELDS: dict[str, Any] = {
     "name": str,
@@ -70,6 +73,7 @@ class Manifest:
         Raises:
             HarnessError: a field is missing, unknown, of the wrong type or impossible; the message names it.
         """
+        _check_plain(raw, where)
         _check(raw, FIELDS, where, "")
         manifest = cls(**raw)
         for field, fine, allowed in manifest._rules():
@@ -94,9 +98,9 @@ class Manifest:
             ("input.dtype", self.input["dtype"] == "float32", "'float32'"),
             ("classes", len(set(self.classes)) == len(self.classes) >= 2, "at least two names, each once"),
             ("preprocessing.resolution_px", 1 <= side <= 1024, "1 to 1024"),
-            ("preprocessing.mean", len(means["mean"]) == 3, "three numbers"),
-            ("preprocessing.std", len(means["std"]) == 3 and min(means["std"]) > 0, "three numbers above 0"),
-            ("threads", self.threads >= 1, "1 or more"),
+            ("preprocessing.mean", _are_three(means["mean"], -1e4, 1e4), "three numbers, -10,000 to 10,000"),
+            ("preprocessing.std", _are_three(means["std"], 1e-5, 1e4), "three numbers above 0, 0.00001 to 10,000"),
+            ("threads", 1 <= self.threads <= 1024, "1 or more, up to 1024"),
             ("created", _is_time(self.created), "a time such as 2026-01-31T12:00:00+00:00"),
         ]
         hashes = [(f"files.{k}", bool(re.fullmatch("[0-9a-f]{64}", v)), "64 hex digits") for k, v in self.files.items()]
@@ -121,7 +125,8 @@ def read(folder: Path) -> Manifest:
     if path.stat().st_size > LARGEST:
         raise HarnessError(f"{path}: {path.stat().st_size:,} bytes; allowed: {LARGEST:,}", "pack the entry again")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as e:
         raise HarnessError(f"{path}: not JSON: {e}", "pack the entry again with `python inference.py`") from e
     return Manifest.from_dict(raw, str(path))
@@ -137,6 +142,23 @@ def write(folder: Path, manifest: Manifest) -> Path:
 def as_text(manifest: Manifest) -> str:
     """Return what a manifest's file holds."""
     return json.dumps(manifest.to_dict(), indent=2, allow_nan=False) + "\n"
+
+
+def _check_plain(raw: Any, where: str) -> None:
+    """Make sure that whatever stands in a manifest can be stored, sent and shown."""
+    left = [(raw, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > DEEPEST:
+            raise HarnessError(f"{where}: values within values, over {DEEPEST} deep", "pack the entry again")
+        if isinstance(value, dict):
+            left += [(inner, depth + 1) for pair in value.items() for inner in pair]
+        elif isinstance(value, list):
+            left += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, str) and not (value.isprintable() and len(value) <= LONGEST_TEXT):
+            raise _wrong(where, "a text", ascii(value[:60]), f"up to {LONGEST_TEXT:,} characters that can be printed")
+        elif isinstance(value, (int, float)) and not -LARGEST_NUMBER <= value < LARGEST_NUMBER:
+            raise _wrong(where, "a number", "too large", "between -2**63 and 2**63")
 
 
 def _check(raw: Any, fields: Any, where: str, at: str) -> None:
@@ -171,6 +193,19 @@ def _is_time(text: str) -> bool:
         return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False
+
+
+def _are_three(numbers: list[float], low: float, high: float) -> bool:
+    return len(numbers) == 3 and all(low <= n <= high for n in numbers)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Take a mapping whose names stand there once: which of two counts, readers of JSON don't agree."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{ascii(twice[:60])} stands there twice")
+    return found
 
 
 def _no_constant(name: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.submission.manifest import FIELDS, LARGEST, MANIFEST, read, write
@@ -81,7 +83,10 @@ def test_an_ill_typed_field_is_named(entry: Path, path: tuple[str, ...], value: 
         ("classes", ["red", "red", "blue"]),
         ("preprocessing.mean", [0.5]),
         ("preprocessing.std", [0.2, 0.2, 0.0]),
+        ("preprocessing.std", [0.2, 0.2, 1e-300]),
+        ("preprocessing.mean", [2e4, 0.5, 0.5]),
         ("threads", 0),
+        ("threads", 1_000_000),
         ("created", "yesterday"),
         ("created", "2026-01-31T12:00:00"),
     ],
@@ -105,6 +110,75 @@ def test_a_wrong_entry_of_a_list_is_named(entry: Path) -> None:
     change(entry, ("classes",), ["red", 2])
     with pytest.raises(HarnessError, match="classes.1 is 2; allowed: text"):
         read(entry)
+
+
+TOKENS = [b"1e999", b"NaN", b'"\\ud800"', b"[[", b"{}", b"null", b"9" * 30, b'"name": "a", ']
+
+
+def written(entry: Path, field: str, text: str) -> Path:
+    """Write a JSON text as it stands into a field."""
+    change(entry, (field,), "HERE")
+    path = entry / MANIFEST
+    path.write_text(path.read_text().replace('"HERE"', text))
+    return entry
+
+
+@pytest.mark.parametrize(
+    "text", ['"a\\u202eb"', '"a\\u200bb"', '"\\ud800"', '"a\\u0000"', '"a\\nb"', '"\\u001b[2J"', f'"{"x" * 1001}"']
+)
+def test_a_text_that_cannot_be_shown_is_refused(entry: Path, text: str) -> None:
+    """What turns a line, hides, breaks one, spoils a terminal, or fits no database: as a value and as a name."""
+    for value in (text, f"{{{text}: 1}}", f'{{"a": [{text}]}}'):
+        with pytest.raises(
+            HarnessError, match="a text is .*; allowed: up to 1,000 characters that can be printed"
+        ) as told:
+            read(written(entry, "candidate", value))
+        assert told.value.what.isprintable()
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", str(2**63), "9" * 4000, "1e19"])
+def test_a_number_that_no_database_takes_is_refused(entry: Path, text: str) -> None:
+    """Infinite by its size, or over 64 bits; everywhere."""
+    with pytest.raises(HarnessError, match=r"a number is 'too large'; allowed: between -2\*\*63 and 2\*\*63"):
+        read(written(entry, "candidate", f'{{"a": {text}}}'))
+
+
+def test_a_name_twice_is_refused(entry: Path) -> None:
+    """Who checks one of the two and who uses the other must not differ."""
+    for value in ('{"a": 1, "a": 2}', '{"b": {"c": 1, "d": 1, "c": 1}}'):
+        with pytest.raises(HarnessError, match="not JSON: '[ac]' stands there twice"):
+            read(written(entry, "candidate", value))
+
+
+@pytest.mark.parametrize("depth", [40, 400, 20_000])
+@pytest.mark.parametrize(("left", "right"), [('{"a":', "}"), ("[", "]")])
+def test_values_within_values_end_somewhere(entry: Path, depth: int, left: str, right: str) -> None:
+    """Before whatever copies them later runs out of its stack."""
+    with pytest.raises(HarnessError, match="over 32 deep|not JSON: maximum recursion"):
+        read(written(entry, "candidate", f'{{"a": {left * depth}1{right * depth}}}'))
+
+
+def test_what_is_usual_stays_allowed(entry: Path) -> None:
+    """The control: letters of any script, 20 deep, and a large number."""
+    value = '{"größe 你好": ' + "[" * 20 + str(2**53) + "]" * 20 + "}"
+    assert read(written(entry, "candidate", value)).candidate["größe 你好"]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bytes_are_refused_or_a_manifest(packed: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """Nothing but a HarnessError comes of any change to a sound file, and what passes can be written again."""
+    content = bytearray((packed / MANIFEST).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4) | st.sampled_from(TOKENS))
+    (tmp_path / MANIFEST).write_bytes(content)
+    try:
+        manifest = read(tmp_path)
+    except HarnessError as e:
+        assert e.what and e.fix
+    else:
+        write(tmp_path, manifest)
 
 
 @pytest.mark.parametrize("text", ["{", "[1, NaN]", "\udcff", "[" * 100_000])
