@@ -178,7 +178,7 @@ def test_mistakes_end_every_script_with_code_2_and_a_short_message(tmp_path: Pat
         ([*TRAIN, "study=ours", lite], "study=ours: no such study"),
         ([*SUBMIT, "name=x"], "no run given"),
         ([*SUBMIT, "run=/nowhere", "name=x"], "/nowhere: no finished run there"),
-        ([*VERB, "bord"], "unknown 'bord'; allowed: db, front, measure, report, score, standings"),
+        ([*VERB, "bord"], "unknown 'bord'; allowed: audit, backup, competition, db, front, log"),
         ([*VERB, "standings", f"board.url={SERVER}"], "board.url=postgresql+psycopg://u:***@127.0.0.1:1/x"),
     ]
     with ThreadPoolExecutor(2) as pool:
