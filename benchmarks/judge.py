@@ -1,6 +1,6 @@
 """How many entries a minute the judge ranks as well as a measurement ten times as long, beside a fixed protocol.
 
-    python benchmarks/judge.py [--entries 40] [--fixed 3] [--sandbox strict]
+    python benchmarks/judge.py [--entries 40] [--fixed 2] [--sandbox strict]
 
 Forty sound entries for the digits: networks of the harness's blocks at several widths and depths (three pairs differ
 by 2 to 5 % in time) and torchvision's, each with random features and a head that was fitted to the training images in
@@ -34,6 +34,9 @@ from typing import Any
 import numpy as np
 from paired import publish
 
+from harness.errors import HarnessError
+from harness.submission.refused import Refused
+
 EXAMPLE = Path(__file__).resolve().parents[1] / "submissions" / "example"
 FIXED_S = 60
 GROUP = 10
@@ -63,26 +66,28 @@ def main() -> None:
     """Judge all, print a table, and the JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entries", type=int, default=40)
-    parser.add_argument("--fixed", type=int, default=3)
+    parser.add_argument("--fixed", type=int, default=2)
     parser.add_argument("--sandbox", default="strict", choices=["strict", "unsafe"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         entries, broken, judged = _prepared(Path(folder), arguments.entries, arguments.sandbox)
-        rows, refused = [], []
+        rows, alarms = [], []
         for entry in entries:
-            rows.append(judged(entry))
-            print(
-                f"{entry.name:22s} F1 {rows[-1]['f1']:.3f}  ratio {rows[-1]['ratio']:.4f}  {rows[-1]['s']:.1f} s",
-                flush=True,
-            )
-        for entry, reason in broken.items():
-            refused.append(_refused(judged, entry, reason))
+            try:
+                row = judged(entry)
+            except Refused as e:
+                alarms.append(f"{entry.name}: {e.reason}")
+                print(f"{entry.name:22s} wrongly refused: {e}", flush=True)
+                continue
+            rows.append(row)
+            print(f"{entry.name:22s} F1 {row['f1']:.3f}  ratio {row['ratio']:.4f}  {row['s']:.1f} s", flush=True)
+        refused = [_refused(judged, entry, reasons) for entry, reasons in broken.items()]
         begin = time.perf_counter()
-        for entry, row in zip(entries, rows, strict=True):
-            row["truth"] = judged.truth(entry, LONGER * row["processes"])
+        for row in rows:
+            row["truth"] = judged.truth(Path(folder, row["name"]), LONGER * row["processes"])
         truth_s = time.perf_counter() - begin
-        fixed = [_single_stream(entry, judged) for entry in entries[:: max(1, len(entries) // max(1, arguments.fixed))]]
-    publish("judge", _figures(rows, refused, fixed[: arguments.fixed]) | {"truth_s": round(truth_s)})
+        fixed = [_single_stream(entry) for entry in entries[: arguments.fixed]]
+    publish("judge", _figures(rows, refused, fixed) | {"truth_s": round(truth_s), "wrongly_refused": alarms})
 
 
 class _Judge:
@@ -98,9 +103,11 @@ class _Judge:
         from harness.submission.judge import judge
 
         begin, marks = time.perf_counter(), {}
-        verdict = judge(
-            entry, self.dataset, self.competition, self.cache, sandbox=self.sandbox,
-            progress=lambda stage: marks.setdefault(stage, time.perf_counter()),
+        verdict = _patiently(
+            lambda: judge(
+                entry, self.dataset, self.competition, self.cache, sandbox=self.sandbox,
+                progress=lambda stage: marks.setdefault(stage, time.perf_counter()),
+            )
         )  # fmt: skip
         return {
             "name": entry.name, "f1": verdict.f1, "ratio": verdict.ratio, "ms": verdict.latency_ms,
@@ -115,8 +122,21 @@ class _Judge:
 
         found = []
         while len(found) < processes:
-            found += measure(entry / "model.onnx", self.reference, seconds=2.0).processes
+            found += _patiently(lambda: measure(entry / "model.onnx", self.reference, seconds=2.0)).processes
         return Latency(tuple(found), 1, {}, {}).ratio
+
+
+def _patiently(measured: Callable[[], Any]) -> Any:
+    """Try again where the machine was too noisy; the time that takes counts."""
+    for left in (2, 1, 0):
+        try:
+            return measured()
+        except Refused:
+            raise
+        except HarnessError as e:
+            if not left:
+                raise
+            print(f"again: {e}", flush=True)
 
 
 def _prepared(folder: Path, count: int, sandbox: str) -> tuple[list[Path], dict[Path, tuple[str, ...]], _Judge]:
@@ -239,8 +259,6 @@ def _broken(folder: Path, entries: list[Path], dataset: Any) -> dict[Path, tuple
 
 def _refused(judged: _Judge, entry: Path, reasons: tuple[str, ...]) -> float:
     """Return the seconds it took to refuse a broken entry."""
-    from harness.submission.refused import Refused
-
     begin = time.perf_counter()
     try:
         judged(entry)
@@ -270,7 +288,7 @@ print(1e3 * np.quantile(times, 0.9))
 """
 
 
-def _single_stream(entry: Path, judged: _Judge) -> dict[str, float]:
+def _single_stream(entry: Path) -> dict[str, float]:
     """Run the fixed protocol's timing: its 90th percentile in ms, and the seconds it took."""
     begin = time.perf_counter()
     command = [sys.executable, "-c", STREAM, str(entry / "model.onnx"), str(FIXED_S)]
