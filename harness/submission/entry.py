@@ -23,7 +23,8 @@ def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limit
     """Return an entry's manifest and its predictions, class indices (N,), after its model has passed the gate.
 
     Raises:
-        Refused: manifest, files, size, gate, predictions.
+        Refused: manifest, files, size, predictions, and the gate's reasons.
+        HarnessError: the machine is too busy for the gate.
     """
     with _because("manifest"):
         entry = manifest.read(folder)
@@ -31,8 +32,7 @@ def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limit
     for name, most in ((MODEL, limits.model_bytes), (PREDICTIONS, limits.predictions_bytes)):
         _check_file(folder / name, entry.files[name], most)
     model = folder / MODEL
-    with _because("gate"):
-        gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
+    gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
     with _because("predictions"):
         return entry, predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes)
 

@@ -37,11 +37,11 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 SHAPED_BY: dict[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Slice": (1, 2, 3, 4),
     "Pad": (1, 3), "Resize": (1, 2, 3), "Upsample": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,),
-    "OneHot": (1,),
+    "OneHot": (1,), "Attention": (6,),
     **{f"Reduce{kind}": (1,) for kind in
        ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")},
 }  # fmt: skip
-"""Positions of the inputs whose values decide the output's shape."""
+"""Positions of the inputs whose values decide the output's shape, or (Attention) how much of the input is looked at."""
 
 BLIND = frozenset({"Shape", "Size", "EyeLike"})
 """Look at no value of their input, only at its shape."""

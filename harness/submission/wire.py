@@ -8,6 +8,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 MOST_MESSAGES = 250_000
 """A parsed message takes some 200 bytes however small it is in the file; torchvision's largest networks have 50,000."""
+MOST_FIELDS = 1_000_000
+"""A number may take two bytes of the file where it is written alone, and the walk microseconds for each."""
+MOST_SPELT = 16_000_000
+"""Bytes of whole numbers not stored raw: a byte of the file becomes eight in memory."""
 DEEPEST = 12
 LONGEST_TEXT = 100_000
 """Bytes of one name or comment; older exporters write stack traces into comments."""
@@ -32,7 +36,7 @@ def walk(content: bytes, kind: Descriptor) -> int:
         Unsound: a field is unknown, of another wire type, cut off or twice where one may stand; or there is too much.
     """
     data = memoryview(content)
-    left, count = [(kind, 0, len(data), 0)], 1
+    left, count, fields, spelt = [(kind, 0, len(data), 0)], 1, 0, 0
     while left:
         kind, start, stop, depth = left.pop()
         seen = set()
@@ -40,6 +44,11 @@ def walk(content: bytes, kind: Descriptor) -> int:
             if not field.is_repeated and field.number in seen:
                 raise Unsound(f"{kind.name}.{field.name} stands there twice")
             seen.add(field.number)
+            fields, spelt = fields + 1, spelt + (end - begin if field.type not in _WIRE else 0)
+            if fields > MOST_FIELDS or spelt > MOST_SPELT:
+                raise Unsound(
+                    f"more than {MOST_FIELDS:,} values, or {MOST_SPELT:,} bytes of whole numbers not stored raw"
+                )
             if field.type == FieldDescriptor.TYPE_MESSAGE:
                 if depth == DEEPEST:
                     raise Unsound(f"nested deeper than {DEEPEST}")

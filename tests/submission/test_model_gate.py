@@ -19,10 +19,11 @@ from onnx import TensorProto, helper
 from squares import SIDE
 from torch import nn
 
+from harness.errors import HarnessError
 from harness.models.build import build, export_ready
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
-from harness.submission import gate, operators, wire
+from harness.submission import gate, operators, sizes, wire
 from harness.submission.refused import Refused
 
 MOST_S, MOST_MB = 10.0, 1500
@@ -45,6 +46,14 @@ def test_a_hostile_file_is_refused_by_its_rule(name: str) -> None:
     assert refused.value.what.startswith("m.onnx: ") and refused.value.what.isprintable() and refused.value.fix
     assert cpu_s() - begin < MOST_S
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 < MOST_MB
+
+
+def test_a_machine_that_is_too_busy_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a judge can't tell is never the entry's fault."""
+    monkeypatch.setattr(sizes, "MOST_WALL_S", 0.01)
+    with pytest.raises(HarnessError, match="less busy") as told:
+        gate.check(Path("m.onnx"), model().SerializeToString(), SIDE)
+    assert not isinstance(told.value, Refused)
 
 
 def test_there_are_enough_of_them() -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.submission.predictions import read, write
+from harness.submission.predictions import labels, read, write
 
 CLASSES = ["red", "green"]
 NAMES = ["a", "b", "c"]
+TOKENS = [
+    b"\xef\xbb\xbf",
+    b"\0",
+    b"\r",
+    b"\r\n",
+    b'"',
+    b"=1+1",
+    b"\xff\xfe",
+    b"\n\n",
+    "\u202e".encode(),
+    b"x" * 200_000,
+]
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=8)
 
 
@@ -26,6 +39,24 @@ def test_any_ids_and_labels_come_back(names: list[str], classes: list[str]) -> N
         path = Path(folder, "predictions.csv")
         write(path, names, predicted, classes)
         assert (read(path, names, classes) == predicted).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_bytes_are_refused_with_their_line_or_predictions(data: st.DataObject) -> None:
+    """Nothing but a HarnessError comes of any change to a sound file, with the ids known or not."""
+    content = bytearray(b"id,label\na,red\nb,green\nc,red\n")
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4) | st.sampled_from(TOKENS))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "predictions.csv")
+        path.write_bytes(content)
+        for reading in (lambda: read(path, NAMES, CLASSES), lambda: labels(path, CLASSES).values()):
+            try:
+                assert set(reading()) <= {0, 1}
+            except HarnessError as e:
+                assert re.search(r"line \d+:|no row for id", e.what) and e.what.isprintable()
 
 
 def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
