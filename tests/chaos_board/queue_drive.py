@@ -137,9 +137,13 @@ class Storm:
             self._born[member.pid] = time.monotonic()
 
     def _client(self, team: int, first: int, last: int) -> None:
-        struck = self._struck["clients"] < self._plan.clients * self._share()
+        struck = self._struck["clients"] < self._plan.clients
         self._struck["clients"] += struck
-        fate = Fate(self._draw.choice([*CLIENTS]), self._draw.randint(1, 60)) if struck else Fate()
+        fate = (
+            Fate(self._draw.choice([*CLIENTS]), self._draw.randint(1, self._crew.ground.offered // 8))
+            if struck
+            else Fate()
+        )
         self._routes[self._crew.client(team, first, last, fate).name] = team, first, last
 
     def _routes_open(self) -> bool:
