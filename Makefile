@@ -35,7 +35,7 @@ test: setup      ## all tests that need no network and no accelerator
 
 chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (40 minutes)
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
-	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long.py
+	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long_queue.py
 	$(BIN)/python tests/submission/matrix.py
 	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/submission/long_cheats.py
 
