@@ -377,6 +377,7 @@ def blows(lines: list[Line]) -> dict[str, int]:
 
 EVENTS = {
     "away-end": "database away", "full": "told that the quota is used up", "asked": "asked to end (SIGTERM)",
+    "unopened": "found the database away as they opened it",
     "limping": "judges that stopped as they failed on everything",
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ class Benches(Crew):
 
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)  # type: ignore[arg-type]
+        sa.create_engine(database.address(ground.url))  # the driver is imported here, once, and nothing is opened
         self.helped(lambda: victims.set_up(ground))
 
     def judge(self, fate: Fate = PLAIN) -> Member:

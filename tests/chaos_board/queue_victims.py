@@ -28,12 +28,13 @@ from sqlalchemy.exc import OperationalError
 from harness import database
 from harness.board import contest, crew, queue, store, teams, worker
 from harness.board.quota import Full
+from harness.database import Away
 from harness.errors import HarnessError
 from harness.submission.refused import Refused
 from harness.submission.verdict import Verdict
 
 DATASET = hosting.squares()
-POLL_S, LAST_PAUSE_S = 0.05, 0.2
+POLL_S = LAST_PAUSE_S = 0.2
 """Leases are a sixtieth of real ones: so are pauses."""
 BACKLOG = 60
 """Waiting entries at which clients pause, so that they still submit when the storm ends."""
@@ -56,7 +57,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
     def work(history: History) -> None:
         signal.signal(signal.SIGTERM, crew._stop)
         worker.POLL_S = POLL_S
-        engine = store.open(ground.url)
+        engine = opened(ground.url, history)
         beats(engine, history, fate.cut_off_s)
         hosted = contest.find(engine, COMPETITION)
         gives_back = fate.nth if "give_back" in fate.point else 0
@@ -73,7 +74,7 @@ def client(ground: Ground, fate: Fate, name: str, team: int, first: int, last: i
     mark = ground.folder / f"at-{team}-{last}"
 
     def work(history: History) -> None:
-        engine = store.open(ground.url)
+        engine = opened(ground.url, history)
         hosted, number = contest.find(engine, COMPETITION), teams.find(engine, f"team {team}").id
         begin = max(first, int(mark.read_text() or 0) - 3) if mark.exists() else first
         for i in range(begin, last):
@@ -91,12 +92,22 @@ def one(ground: Ground, fate: Fate, name: str, contents: list[str]) -> int:
     """Submit these entries for the first team."""
 
     def work(history: History) -> None:
-        engine = store.open(ground.url)
+        engine = opened(ground.url, history)
         hosted, number = contest.find(engine, COMPETITION), teams.find(engine, "team 0").id
         for content in contents:
             send(engine, number, hosted.id, content, content[-12:], history)
 
     return _process(ground, fate, name, work)
+
+
+def opened(url: str, history: History) -> Engine:
+    """Open the board; whoever finds it away at that moment gives the same command again, as the error says."""
+    while True:
+        try:
+            return store.open(url)
+        except Away:
+            history.write("unopened")
+            time.sleep(POLL_S)
 
 
 def send(engine: Engine, team: int, competition: int, content: str, name: str, history: History) -> None:
