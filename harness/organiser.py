@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -208,12 +209,12 @@ def work(arguments: list[str], as_json: bool) -> None:
     files.sweep(engine, root)
     engine.dispose()  # a connection mustn't be shared with the processes that begin here
 
-    def judging() -> None:
+    def judging(stop: threading.Event) -> None:
         from harness.submission.judge import judge
 
         worker.work(
             _open(settings), root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,
-            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait,
+            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 
     print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)

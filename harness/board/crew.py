@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -19,10 +20,11 @@ PAUSE_S = 1.0
 FAILED = 2
 
 
-def run(workers: int, work: Callable[[], None]) -> None:
+def run(workers: int, work: Callable[[threading.Event], None]) -> None:
     """Run `work` in so many forked processes until all have ended; one that is killed is started again.
 
-    Each has its share of this process's processors. A polite signal to this process reaches all of them.
+    Each has its share of this process's processors. A polite signal to this process reaches all of them: it sets the
+    event that `work` is given, and raises KeyboardInterrupt in it.
 
     Raises:
         HarnessError: every one of them ended with an error.
@@ -67,13 +69,19 @@ def _watch(crew: list[BaseProcess], start: Callable[[int], BaseProcess]) -> None
         raise HarnessError("every judge ended with an error", "see the lines above; the entries wait")
 
 
-def _child(parent: int, cores: list[int], work: Callable[[], None]) -> None:
+def _child(parent: int, cores: list[int], work: Callable[[threading.Event], None]) -> None:
+    stop = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        stop.set()  # a database's driver may turn the interrupt into an error of its own
+        _stop(number, frame)
+
     for polite in POLITE:
-        signal.signal(polite, _stop)
+        signal.signal(polite, end)
     die_with(parent, signal.SIGTERM)
     os.sched_setaffinity(0, cores)
     try:
-        work()
+        work(stop)
     except KeyboardInterrupt:
         pass
     except HarnessError as e:

@@ -66,7 +66,7 @@ def work(
 
     root: of the files. cache: where the built reference network is kept. worker: another one for each process; made up
     by default. judge: `submission.judge.judge`. wait: for further entries; else end where none waits. tell: is told of
-    each entry. A KeyboardInterrupt gives the entry in hand back.
+    each entry. A KeyboardInterrupt gives the entry in hand back, and so does an error while `stop` is set.
 
     Raises:
         HarnessError: the data set isn't the competition's, or this judge fails on one entry after the other.
@@ -85,7 +85,7 @@ def work(
         try:
             claim = queue.claim(engine, worker, lease_s, hosted.id)
             if claim is not None:
-                well = _one(engine, claim, judging, lease_s, files.folder(root, claim.content), tell)
+                well = _one(engine, claim, judging, lease_s, files.folder(root, claim.content), tell, stop)
                 judged += 1
                 failures = set() if well else failures | {claim.entry}
             elif wait:
@@ -109,7 +109,15 @@ def _check_data(hosted: Hosted, dataset: Dataset) -> None:
         )
 
 
-def _one(engine: Engine, claim: Claim, judging: Judging, lease_s: float, folder: Path, tell: Tell) -> bool:
+def _one(
+    engine: Engine,
+    claim: Claim,
+    judging: Judging,
+    lease_s: float,
+    folder: Path,
+    tell: Tell,
+    stop: threading.Event,
+) -> bool:
     """Judge one entry; return False where it was the judge that failed."""
     head = f"entry {claim.entry} ({claim.name})"
     well = True
@@ -130,6 +138,10 @@ def _one(engine: Engine, claim: Claim, judging: Judging, lease_s: float, folder:
         tell(f"{head}: given back")
         raise
     except Exception:  # a fault of ours: the entry isn't to blame, and the queue goes on
+        if stop.is_set():  # or the interrupt, which a database's driver has made an error of its own
+            queue.give_back(engine, claim)
+            tell(f"{head}: given back")
+            raise KeyboardInterrupt from None
         well, counted = False, queue.fail(engine, claim, "judge", OURS, fault="judge")
         told = f"the judge failed:\n{traceback.format_exc()}"
     tell(f"{head}: {told}{'' if counted else ' (too late: another judge has it)'}")

@@ -212,7 +212,7 @@ def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None
 def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
     """Be a judge whose judgements take long; the process that a test kills."""
 
-    def judging() -> None:
+    def judging(stop: threading.Event) -> None:
         engine = store.open(url)
 
         def judge(*rest: Any, **how: Any) -> Verdict:
@@ -222,7 +222,7 @@ def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
             return well(*rest, **how)
 
         found = contest.find(engine, "squares")
-        worker.work(engine, tmp_path, found, squares(), tmp_path, judge=judge, lease_s=0.4)
+        worker.work(engine, tmp_path, found, squares(), tmp_path, judge=judge, lease_s=0.4, stop=stop)
 
     crew.run(1, judging)
 
@@ -272,16 +272,32 @@ def test_a_killed_judge_is_replaced_and_its_entry_judged_again(lite: Engine, tmp
     assert process.exitcode is not None
 
 
+def test_an_interrupt_that_a_driver_made_an_error_of_gives_the_entry_back(lite: Engine, tmp_path: Path) -> None:
+    """As psycopg does while it tries a connection; without the event it is a judge's fault, and a try."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    submit(lite, team.id, hosted, "a")
+    stop = threading.Event()
+
+    def judge(*rest: Any, **how: Any) -> Verdict:
+        stop.set()
+        raise RuntimeError("the interrupt, in other words")
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, tell=lambda line: None)
+    (entry,) = seen(lite)
+    assert (entry.state, entry.tries) == ("WAITING", 0)
+
+
 def test_the_number_of_judges_is_checked(lite: Engine) -> None:
     """One a processor at most."""
     with pytest.raises(HarnessError, match="workers=0: allowed: 1 to"):
-        crew.run(0, lambda: None)
+        crew.run(0, lambda stop: None)
 
 
 def test_a_crew_whose_judges_all_failed_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     """With the error of each."""
 
-    def work() -> None:
+    def work(stop: threading.Event) -> None:
         raise HarnessError("no sandbox here", "install it")
 
     with pytest.raises(HarnessError, match="every judge ended with an error"):
