@@ -301,7 +301,7 @@ def test_the_kernel_names_a_file_system_that_we_read(small_disk: Path) -> None:
 
 
 def test_work_goes_on_after_a_restart(postgres: Postgres, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two threads count while the server is killed and comes back once both have told of it: every step is in the database once.
+    """Two threads count while the server is killed, until both have told of it: every step is in the database once.
 
     Slow: a wait is told of after 2 s, and up to 5 s lie between two attempts.
     """
