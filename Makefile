@@ -33,7 +33,7 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 test: setup      ## all tests that need no network and no accelerator
 	$(BIN)/python -m pytest
 
-chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (40 minutes)
+chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (long)
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
 	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long_queue.py
 	$(BIN)/python tests/submission/matrix.py

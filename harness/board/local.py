@@ -72,11 +72,10 @@ def record(engine: Engine, manifest: Manifest, verdict: Verdict, competition: Co
         connection.execute(sa.update(Entry).where(Entry.id == entry).values(verdict_id=number))
         return number
 
-    while True:
-        try:
-            return store.transact(engine, act)
-        except IntegrityError:
-            continue  # another process has just made the same competition or entry
+    try:
+        return store.transact(engine, act)
+    except IntegrityError:  # another process has just made the same competition or entry: it is there now
+        return store.transact(engine, act)
 
 
 def boards(engine: Engine, name: str | None = None) -> dict[Key, list[Row]]:

@@ -16,20 +16,6 @@ from harness.board.tables import Entry
 from harness.errors import HarnessError
 
 
-def pick(engine: Engine, team: int, entry: int, on: bool = True) -> None:
-    """Choose an entry for the end of the competition, or take the choice back.
-
-    Raises:
-        HarnessError: it isn't this team's, can't count, is one too many, or the competition is closed.
-    """
-
-    def act(connection: sa.Connection) -> None:
-        name = lock_team(connection, team)
-        _set(connection, name, _own(connection, team, entry), on)
-
-    store.transact(engine, act)
-
-
 def chosen(engine: Engine, team: int, competition: int) -> list[int]:
     """List a team's choices."""
     mine = (Entry.competition_id == competition) & (Entry.team_id == team) & Entry.picked.is_(True)
@@ -40,7 +26,8 @@ def choose(engine: Engine, team: int, competition: int, entries: Sequence[int]) 
     """Choose these entries for the end, and no others.
 
     Raises:
-        HarnessError: as `pick`; nothing is changed then.
+        HarnessError: one isn't this team's, can't count or is one too many, or the competition is closed; nothing is
+            changed then.
     """
 
     def act(connection: sa.Connection) -> None:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -113,8 +114,6 @@ def form(here: Here, request: Request) -> Response:
 @router.post("/upload")
 async def submit(here: Here, who: Asking, request: Request) -> Response:
     """Take an entry in, and show it."""
-    from starlette.concurrency import run_in_threadpool
-
     number, new, team = await received(here, request, who)
     return await run_in_threadpool(_entry, here, request, number, team, "received" if new else "known")
 

@@ -75,7 +75,7 @@ def check(path: Path, content: bytes, resolution_px: int) -> int:
                 f"allowed: {LARGEST:,} and {LARGEST_ALL:,}",
             )
     except Refused as e:
-        raise Refused(e.reason, f"{path}: {_shown(e.what.removeprefix('the model: '))}", e.fix) from e
+        raise Refused(e.reason, f"{path}: {_shown(e.what)}", e.fix) from e
     return sizes["classes"]
 
 
@@ -213,7 +213,7 @@ def _check_order(graph: onnx.GraphProto) -> None:
 
 def _check_name(name: str, made: set[str]) -> None:
     if name in made or len(name) > MOST_NAME or not name.isprintable():
-        raise _refused("graph", f"'{name[:80]!r}': a name twice, not printable, or over {MOST_NAME} characters")
+        raise _refused("graph", f"{name[:80]!r}: a name twice, not printable, or over {MOST_NAME} characters")
     made.add(name)
 
 

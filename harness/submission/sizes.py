@@ -56,7 +56,7 @@ def sizes_of(content: bytes) -> dict[str, Any]:
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         said = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise Refused("shape", f"the model: its shapes can't be worked out: {said[:300]}", AGAIN)
+        raise Refused("shape", f"its shapes can't be worked out: {said[:300]}", AGAIN)
     found = json.loads(lines[-1])
     if "refused" in found:
         raise Refused(*found["refused"])
@@ -84,7 +84,7 @@ def _worked_out(model: onnx.ModelProto) -> dict[str, Any]:
     sizes = [_bytes(node, value) for node, value in _made(model, graph)]
     out = _dims(graph.output[0]) or ()
     if len(out) != 2 or out[0] != 1 or out[1] < 2 or (len(said) == 2 and said[1] not in (0, out[1])):
-        what = f"the model: the output for one image is of shape {list(out)}; allowed: [1, classes], as the file says"
+        what = f"the output for one image is of shape {list(out)}; allowed: [1, classes], as the file says"
         raise Refused("shape", what, AGAIN)
     return {"classes": out[1], "largest_bytes": max(sizes), "all_bytes": sum(sizes)}
 
@@ -94,7 +94,7 @@ def _check(model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as e:
         first = str(e).strip().splitlines()[0]
-        raise Refused("graph", f"the model: not a sound ONNX network: {first}", AGAIN) from e
+        raise Refused("graph", f"not a sound ONNX network: {first}", AGAIN) from e
 
 
 def _forget(graph: onnx.GraphProto) -> None:
@@ -117,7 +117,7 @@ def _inferred(model: onnx.ModelProto) -> onnx.GraphProto:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except onnx.shape_inference.InferenceError as e:
         last = (str(e).strip().splitlines() or [""])[-1]
-        raise Refused("shape", f"the model: its shapes contradict each other: {last}", AGAIN) from e
+        raise Refused("shape", f"its shapes contradict each other: {last}", AGAIN) from e
     if all(_dims(value) is not None for _, value in _made(model, graph)):
         return graph
     # it follows arithmetic on shapes farther (windows, shuffled channels), and takes sympy and seconds
@@ -139,10 +139,10 @@ def _bytes(node: onnx.NodeProto, value: onnx.ValueInfoProto) -> int:
     dims = _dims(value)
     if dims is None:
         where = f"node '{node.name or value.name}' ({node.op_type})"
-        raise Refused("shape", f"the model: {where}: the shape of '{value.name}' isn't fixed", AGAIN)
+        raise Refused("shape", f"{where}: the shape of '{value.name}' isn't fixed", AGAIN)
     kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
     if kind not in BYTES:
-        raise Refused("tensor-size", f"the model: '{value.name}' is of kind {kind}; allowed: {', '.join(BYTES)}", AGAIN)
+        raise Refused("tensor-size", f"'{value.name}' is of kind {kind}; allowed: {', '.join(BYTES)}", AGAIN)
     return prod(dims) * BYTES[kind]
 
 

@@ -247,18 +247,18 @@ def test_a_team_picks_its_own_up_to_the_close(lite: Engine) -> None:
     first, second, third = (judged(lite, anna.id, hosted, name, 0.7) for name in "abc")
     failed = submit(lite, anna.id, hosted, "d")
     queue.fail(lite, queue.claim(lite, "w", LEASE_S), "gate", "no")
-    for entry in (first, second, second):
-        picks.pick(lite, anna.id, entry)
+    for entries in ([first], [first, second], [second, first, second]):
+        picks.choose(lite, anna.id, hosted.id, entries)
     with pytest.raises(HarnessError, match=rf"2 are chosen already \({first}, {second}\); allowed: 2"):
-        picks.pick(lite, anna.id, third)
+        picks.choose(lite, anna.id, hosted.id, [first, second, third])
     with pytest.raises(HarnessError, match="no scored entry of your team"):
-        picks.pick(lite, ben.id, first)
-    picks.pick(lite, anna.id, second, on=False)
+        picks.choose(lite, ben.id, hosted.id, [first])
     with pytest.raises(HarnessError, match="failed"):
-        picks.pick(lite, anna.id, failed)
+        picks.choose(lite, anna.id, hosted.id, [failed])
+    assert picks.chosen(lite, anna.id, hosted.id) == [first, second]
     contest.close(lite, "squares")
     with pytest.raises(Shut, match="closed"):
-        picks.pick(lite, anna.id, third)
+        picks.choose(lite, anna.id, hosted.id, [third])
 
 
 def test_a_revoked_team_submits_no_more_but_what_it_has_is_judged(lite: Engine) -> None:

@@ -69,7 +69,7 @@ def test_the_private_part_decides_by_the_picks(lite: Engine) -> None:
     judged(lite, ben.id, hosted, "unseen", 0.6, private=0.95)
     assert [(p.team, p.name) for p in standings.public(lite, hosted)] == [("anna", "lucky"), ("ben", "other")]
     assert [(p.team, p.f1) for p in standings.private(lite, hosted)] == [("ben", 0.7), ("anna", 0.5)]
-    picks.pick(lite, anna.id, steady)
+    picks.choose(lite, anna.id, hosted.id, [steady])
     found = standings.private(lite, hosted)
     assert [(p.rank, p.team, p.name, p.entries) for p in found] == [(1, "anna", "steady", 2), (2, "ben", "other", 2)]
 

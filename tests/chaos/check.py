@@ -10,13 +10,14 @@ import json
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from history import read
+from scipy.stats import beta
 
 from harness import database
 
@@ -272,17 +273,16 @@ COLUMNS: dict[str, tuple[Callable[[Study], Found], str]] = {
 
 def bound(k: int, n: int) -> float:
     """Return the upper end of a one-sided 95 % interval for k of n (Clopper and Pearson); for k = 0 it is near 3/n."""
-    low, high = k / n if n else 1.0, 1.0
-    for _ in range(60):
-        p = (low + high) / 2
-        below = sum(math.exp(_log_binomial(i, n, p)) for i in range(k + 1)) if 0 < p < 1 else float(k == n)
-        low, high = (p, high) if below > 0.05 else (low, p)
-    return high
+    return float(beta.ppf(0.95, k + 1, n - k)) if k < n else 1.0
 
 
-def _log_binomial(k: int, n: int, p: float) -> float:
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return ways + k * math.log(p) + (n - k) * math.log1p(-p)
+def damaged_file(engine: sa.Engine) -> dict[str, Found]:
+    """Ask SQLite whether its file is sound; a server has none."""
+    if engine.dialect.name != "sqlite":
+        return {}
+    with engine.connect() as connection:
+        sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
+    return {"damaged file": (1, [] if sound == "ok" else [f"SQLite: {sound}"])}
 
 
 def check(folder: Path, url: str) -> dict[str, Found]:
@@ -297,10 +297,7 @@ def check(folder: Path, url: str) -> dict[str, Found]:
         parts = [count(study) for study in studies]
         told = [f"{s.name}: {words}" for s, (_, wrong) in zip(studies, parts, strict=True) for words in wrong]
         found[column] = sum(n for n, _ in parts), told
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
-        found["damaged file"] = 1, [] if sound == "ok" else [f"SQLite: {sound}"]
+    found |= damaged_file(engine)
     engine.dispose()
     return found
 
@@ -332,12 +329,12 @@ def blows(lines: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def table(found: dict[str, Found]) -> str:
-    """Lay the counts out."""
-    rows = [f"{'':16} {'count':>6} {'of':>7}  {'95 % bound':>10}"]
+def table(found: dict[str, Found], columns: Mapping[str, tuple[Any, str]]) -> str:
+    """Lay the counts out; `columns` says of what each is a count."""
+    rows = [f"{'':20} {'count':>6} {'of':>7}  {'95 % bound':>10}"]
     for column, (n, wrong) in found.items():
-        what = COLUMNS[column][1] if column in COLUMNS else "file"
-        rows.append(f"{column:16} {len(wrong):6d} {n:7d}  {bound(len(wrong), n):10.2%}  {what}")
+        what = columns[column][1] if column in columns else "file"
+        rows.append(f"{column:20} {len(wrong):6d} {n:7d}  {bound(len(wrong), n):10.3%}  {what}")
     return "\n".join(rows)
 
 
@@ -346,7 +343,7 @@ if __name__ == "__main__":
     struck, found = blows(read(folder)), check(folder, url)
     kinds = {kind: sum(n for what, n in struck.items() if what.startswith(kind)) for kind in ("kill -9", "SIGSTOP")}
     print("\n".join(f"{n:5d}  {what}" for what, n in (kinds | struck).items()))
-    print(table(found))
+    print(table(found, COLUMNS))
     wrong = [f"{column}: {words}" for column, (_, told) in found.items() for words in told]
     print("\n".join(wrong))
     sys.exit(bool(wrong))

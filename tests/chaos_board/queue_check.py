@@ -18,7 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "chaos"))
 
 import sqlalchemy as sa
-from check import Found, bound
+from check import Found, damaged_file, table
 from history import read
 from queue_plan import KINDS, REFUSED, task
 
@@ -341,10 +341,7 @@ def check(folder: Path, url: str) -> dict[str, Found]:
     engine = sa.create_engine(database.address(url))
     storm = Storm(read(folder), engine)
     found = {column: count(storm) for column, (count, _) in COLUMNS.items()}
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
-        found["damaged file"] = 1, [] if sound == "ok" else [f"SQLite: {sound}"]
+    found |= damaged_file(engine)
     engine.dispose()
     return found
 
@@ -393,22 +390,13 @@ def ends(folder: Path, url: str) -> dict[str, int]:
     return {"entries": len(storm.entries), "claims": claims} | told
 
 
-def table(found: dict[str, Found]) -> str:
-    """Lay the counts out."""
-    rows = [f"{'':20} {'count':>6} {'of':>7}  {'95 % bound':>10}"]
-    for column, (n, wrong) in found.items():
-        what = COLUMNS[column][1] if column in COLUMNS else "file"
-        rows.append(f"{column:20} {len(wrong):6d} {n:7d}  {bound(len(wrong), n):10.3%}  {what}")
-    return "\n".join(rows)
-
-
 if __name__ == "__main__":
     folder, url = Path(sys.argv[1]), sys.argv[2]
     struck, found = blows(read(folder)), check(folder, url)
     groups = ("kill -9", "poison: kill -9", "SIGSTOP", "clients killed")
     kinds = {group: sum(n for what, n in struck.items() if what.startswith(group)) for group in groups}
     print("\n".join(f"{n:6d}  {what}" for what, n in (ends(folder, url) | kinds | struck).items()))
-    print(table(found))
+    print(table(found, COLUMNS))
     wrong = [f"{column}: {words}" for column, (_, told) in found.items() for words in told]
     print("\n".join(wrong[:200]))
     sys.exit(any(told for column, (_, told) in found.items() if column not in TOLD))

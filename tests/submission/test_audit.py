@@ -71,8 +71,10 @@ def test_other_images_may_take_no_other_time(kind: str, ms: float, times: float)
 
 def test_a_doubt_is_no_proof() -> None:
     """What is over the limit in one process of six, and hardly on average, isn't certain."""
-    audit.repeat([*six()[1:], witness(same=0.6)])
-    audit.outside([*six()[1:], witness(outside=0.4)])
+    repeated = audit.repeat([*six()[1:], witness(same=0.6)])
+    assert repeated["low"] < repeated["allowed_low"] < repeated["high"]
+    busy = audit.outside([*six()[1:], witness(outside=0.4)])
+    assert busy["low"] < busy["allowed"] < busy["high"]
 
 
 def test_copies_are_near_their_originals_and_none_is_one() -> None:

@@ -160,11 +160,11 @@ WAYS = {
 }
 
 
-def _use(remote: Remote) -> None:
+def _use(remote: Remote) -> np.ndarray:
     remote.load()
     remote.images(IMAGES)
     remote.run(0, len(IMAGES))
-    remote.logits()
+    return remote.logits()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -188,7 +188,8 @@ def test_a_program_that_does_its_work_is_not_refused(model: Path, tmp_path: Path
     program = tmp_path / "honest.py"
     program.write_text(ROGUE + f"while True: answer(bytes({LOGITS}) if ask() == b'G' else b'')")
     with open_remote(model, program=program) as remote:
-        _use(remote)
+        logits = _use(remote)
+    assert logits.shape == (len(IMAGES), 3) and not logits.any()
 
 
 def test_cpu_time_has_a_limit_of_its_own(model: Path, tmp_path: Path) -> None:
