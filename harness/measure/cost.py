@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 
@@ -14,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def macs_of_onnx(path: Path) -> int:
-    """Count the multiply-accumulates of one image: convolutions and matrix products, nothing else.
+    """Count the multiply-accumulates of one image, as `macs` does.
 
     Raises:
         HarnessError: the shape at such a node doesn't follow from the input's.
@@ -33,7 +34,18 @@ def macs_of_onnx(path: Path) -> int:
     for value in (*graph.value_info, *graph.input, *graph.output):
         if found := _sizes(value.type.tensor_type, free):
             shapes.setdefault(value.name, found)
-    return sum(_macs(node, shapes, path) for node in graph.node)
+    return macs(graph.node, shapes, str(path))
+
+
+def macs(nodes: Iterable[onnx.NodeProto], shapes: Mapping[str, Shape], where: str) -> int:
+    """Count the multiply-accumulates of convolutions, matrix products and attention; element by element none counts.
+
+    shapes: by name, for one image. where: for messages.
+
+    Raises:
+        HarnessError: a shape that is needed isn't there.
+    """
+    return sum(_macs(node, shapes, where) for node in nodes)
 
 
 def _sizes(tensor: onnx.TypeProto.Tensor, free: str) -> Shape | None:
@@ -43,25 +55,47 @@ def _sizes(tensor: onnx.TypeProto.Tensor, free: str) -> Shape | None:
     return sizes if sizes and all(sizes) else None
 
 
-def _macs(node: onnx.NodeProto, shapes: dict[str, Shape], path: Path) -> int:
-    """Count a node's: each number of its output is a sum over `inner` products."""
-    if node.op_type == "Conv":
-        inner = prod(_shape(node, node.input[1], shapes, path)[1:])  # (out, in / groups, kh, kw)
-    elif node.op_type in ("Gemm", "MatMul"):
-        first = _shape(node, node.input[0], shapes, path)
+WEIGHTS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+"""Where a convolution has its weights (out, in / groups, kh, kw)."""
+
+
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape], where: str) -> int:
+    """Count a node's: most often each number of its output is a sum over so many products."""
+
+    def shape(tensor: str) -> Shape:
+        if tensor in shapes:
+            return shapes[tensor]
+        at = f"node '{node.name or node.output[0]}' ({node.op_type})"
+        raise HarnessError(
+            f"{where}: {at}: the shape of '{tensor}' can't be inferred",
+            "export the model with fixed sizes; only the batch may be free",
+        )
+
+    if node.op_type in WEIGHTS:
+        return prod(shape(node.input[WEIGHTS[node.op_type]])[1:]) * prod(shape(node.output[0]))
+    if node.op_type == "ConvTranspose":  # its input's numbers go into so many sums; (in, out / groups, kh, kw)
+        return prod(shape(node.input[1])[1:]) * prod(shape(node.input[0]))
+    if node.op_type in ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"):
+        first = shape(node.input[0])
         inner = first[0] if any(a.name == "transA" and a.i for a in node.attribute) else first[-1]
-    else:
-        return 0
-    return prod(_shape(node, node.output[0], shapes, path)) * inner
+        return prod(shape(node.output[0])) * inner
+    if node.op_type == "Attention":  # queries by keys, then weights by values
+        return shape(node.input[1])[-2] * (prod(shape(node.input[0])) + prod(shape(node.output[0])))
+    if node.op_type == "Einsum":
+        return _of_einsum(node, [shape(tensor) for tensor in node.input])
+    return 0
 
 
-def _shape(node: onnx.NodeProto, tensor: str, shapes: dict[str, Shape], path: Path) -> Shape:
-    if tensor in shapes:
-        return shapes[tensor]
-    raise HarnessError(
-        f"{path}: node '{node.name or node.output[0]}' ({node.op_type}): the shape of '{tensor}' can't be inferred",
-        "export the model with fixed sizes; only the batch may be free",
-    )
+def _of_einsum(node: onnx.NodeProto, given: list[Shape]) -> int:
+    """Return the product of all sizes that are named, as a plain loop over them would go."""
+    equation = next(a.s.decode() for a in node.attribute if a.name == "equation").replace(" ", "")
+    sizes: dict[str, int] = {}
+    for term, dims in zip(equation.split("->")[0].split(","), given, strict=True):
+        before, dots, after = term.partition("...")
+        rest = range(len(before), len(dims) - len(after)) if dots else range(0)
+        axes = [*before, *(f"...{i - rest.stop}" for i in rest), *after]
+        sizes |= {axis: max(size, sizes.get(axis, 1)) for axis, size in zip(axes, dims, strict=True)}
+    return prod(sizes.values()) if len(given) > 1 else 0
 
 
 def parameters_of_onnx(path: Path) -> int:

@@ -6,6 +6,7 @@ may or may not have reached the database.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,17 +99,25 @@ def claim(
     dead: leave the free ones.
     """
     now = database.now(connection)
-    ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
-    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < now)
-    open_ = silent if dead else silent | (SLOTS.c.state == "free")
-    # tried least first: a trial that kills its worker must not hold up the others
-    first = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)
-    while row := connection.execute(first.with_for_update(skip_locked=True)).mappings().first():
+    first = _open(connection.dialect.name, dead)
+    ours = {"of": study, "below": trials}
+    while row := connection.execute(first, ours).mappings().first():
         if row["state"] == "free" or row["warned"]:
             return _taken(connection, row, owner, lease_s)
         grace = {"warned": True, "until": now + GRACE * row["lease_s"]}
         connection.execute(sa.update(SLOTS).where(_key(study, row["number"])).values(grace))
     return None
+
+
+@functools.cache
+def _open(dialect: str, dead: bool) -> sa.Select:
+    """Make the statement once: that takes longer than to carry it out."""
+    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < sa.literal_column(database.NOW[dialect], sa.Double))
+    open_ = silent if dead else silent | (SLOTS.c.state == "free")
+    ours = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number < sa.bindparam("below"))
+    # tried least first: a trial that kills its worker must not hold up the others
+    first = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)
+    return first.with_for_update(skip_locked=True)
 
 
 def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> Slot:
@@ -118,10 +127,11 @@ def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> S
     given_up = failures >= TRIES
     changes = {
         "state": "given_up" if given_up else "leased", "owner": owner, "token": row["token"] + 1,
-        "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False,
-        "begun": database.now(connection), "lease_s": lease_s, "until": database.now(connection) + lease_s,
+        "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False, "lease_s": lease_s,
     }  # fmt: skip
-    connection.execute(sa.update(SLOTS).where(_key(row["study"], row["number"])).values(changes))
+    key = {"of": row["study"], "at": row["number"]}
+    claimed = _update(connection.dialect.name, tuple(changes), ("begun", "until"))
+    connection.execute(claimed, changes | key | {"begun_in": 0.0, "until_in": lease_s})
     return Slot(row["study"], row["number"], row["token"] + 1, row["trial"], deaths < TRIES, given_up)
 
 
@@ -139,12 +149,12 @@ def attach(connection: sa.Connection, slot: Slot, trial: int) -> bool:
 
 def renew(connection: sa.Connection, slot: Slot, lease_s: float) -> bool:
     """Prolong the lease; False if it is no longer ours."""
-    return _change(connection, slot, until=database.now(connection) + lease_s, warned=False)
+    return _change(connection, slot, {"until": lease_s}, warned=False)
 
 
 def settle(connection: sa.Connection, slot: Slot) -> bool | None:
     """Count the slot's trial as finished; None if that was done before, False if the lease is no longer ours."""
-    if _change(connection, slot, state="done", ended=database.now(connection)):
+    if _change(connection, slot, {"ended": 0.0}, state="done"):
         return True
     row = locked(connection, slot.study, slot.number)
     return None if (row["state"], row["token"]) == ("done", slot.token) else False
@@ -159,7 +169,9 @@ def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
         return _change(connection, slot, state="free")
     count = SLOTS.c.failures + 1
     state = sa.case((count >= TRIES, "given_up"), else_="free")
-    return _change(connection, slot, state=state, failures=count, deaths=0, trial=None)
+    mine = _key(slot.study, slot.number) & (SLOTS.c.token == slot.token) & (SLOTS.c.state == "leased")
+    failed_once = sa.update(SLOTS).where(mine).values(state=state, failures=count, deaths=0, trial=None)
+    return connection.execute(failed_once).rowcount == 1
 
 
 def locked(connection: sa.Connection, study: str, number: int) -> Any:
@@ -210,6 +222,21 @@ def _key(study: str, number: int) -> sa.ColumnElement[bool]:
     return (SLOTS.c.study == study) & (SLOTS.c.number == number)
 
 
-def _change(connection: sa.Connection, slot: Slot, **changes: object) -> bool:
-    mine = _key(slot.study, slot.number) & (SLOTS.c.token == slot.token) & (SLOTS.c.state == "leased")
-    return connection.execute(sa.update(SLOTS).where(mine).values(changes)).rowcount == 1
+def _change(connection: sa.Connection, slot: Slot, moments: dict[str, float] | None = None, **changes: object) -> bool:
+    """Change a slot that is still its holder's. moments: columns that are set to so many seconds from now."""
+    moments = moments or {}
+    key = {"of": slot.study, "at": slot.number, "by": slot.token}
+    statement = _update(connection.dialect.name, tuple(changes), tuple(moments), ours=True)
+    given = changes | key | {f"{name}_in": seconds for name, seconds in moments.items()}
+    return connection.execute(statement, given).rowcount == 1
+
+
+@functools.cache
+def _update(dialect: str, columns: tuple[str, ...], moments: tuple[str, ...], ours: bool = False) -> sa.Update:
+    """Make the statement once. ours: only while the slot is leased under the token that is given."""
+    now = sa.literal_column(database.NOW[dialect], sa.Double)
+    key = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
+    mine = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
+    values = {name: sa.bindparam(name) for name in columns}
+    later = {name: now + sa.bindparam(f"{name}_in", type_=sa.Double) for name in moments}
+    return sa.update(SLOTS).where(key & mine if ours else key).values(values | later)

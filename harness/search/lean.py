@@ -1,8 +1,9 @@
 """Optuna's storage in a SQL database, with a plain statement where Optuna's own writes take several.
 
 The tables, their meaning and all reading stay Optuna's; tests/search/test_lean.py holds both storages side by side.
-Optuna reads a trial and its value before each write, through an object mapper: 23 ms of a processor for a small trial,
-of which this leaves 10. With 64 workers and trials of a second that decides whether two cores are enough.
+Optuna reads a trial and its value before each write, through an object mapper. Here a write is a statement made once,
+rows of one table that a transaction writes go to the database together when it ends or is read from, and a report by
+itself is one round trip. With 64 workers and trials of a second that decides whether two cores are enough.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 STUDIES, TRIALS = models.StudyModel.__table__, models.TrialModel.__table__
 PARAMS, VALUES = models.TrialParamModel.__table__, models.TrialValueModel.__table__
 REPORTS, ATTRIBUTES = models.TrialIntermediateValueModel.__table__, models.TrialUserAttributeModel.__table__
+SYSTEM = models.TrialSystemAttributeModel.__table__
 INSERT = {"mysql": mysql.insert, "postgresql": postgresql.insert, "sqlite": sqlite.insert}
+STATE = sa.select(TRIALS.c.state, TRIALS.c.number).where(TRIALS.c.trial_id == sa.bindparam("trial")).with_for_update()
+STUDY = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == sa.bindparam("study")).with_for_update()
+COUNT = sa.select(sa.func.count(TRIALS.c.trial_id)).where(TRIALS.c.study_id == sa.bindparam("study"))
+TRIAL = sa.insert(TRIALS)
+END = sa.update(TRIALS).where(TRIALS.c.trial_id == sa.bindparam("trial"))
 
 
 class Lean(RDBStorage):
@@ -36,6 +43,8 @@ class Lean(RDBStorage):
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         super().__init__(url, engine_kwargs=engine_kwargs)
         self._here = threading.local()
+        single = {"isolation_level": "AUTOCOMMIT"} if self.engine.name == "postgresql" else {}
+        self._single = self.engine.execution_options(**single)  # without the trips of BEGIN and COMMIT
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -48,14 +57,23 @@ class Lean(RDBStorage):
             self.scoped_session.remove()
             self.scoped_session(bind=connection)  # this thread's sessions, until they are removed
             self._here.connection, self._here.running, self._here.new = connection, set(), {}
+            self._here.rows = {}
             try:
                 yield connection
+                self._write()
             except BaseException:
                 self._here.new = {}  # was undone: its id may come to be another trial's
                 raise
             finally:
-                self._here.connection = None
+                self._here.connection, self._here.rows = None, {}
                 self.scoped_session.remove()
+
+    def _write(self) -> None:
+        """Send the rows that this thread's transaction has gathered, those of one statement together."""
+        rows = getattr(self._here, "rows", {})
+        while rows:
+            statement = next(iter(rows))
+            self._here.connection.execute(statement, rows.pop(statement))
 
     @contextmanager
     def _connected(self, trial_id: int | None = None) -> Iterator[sa.Connection]:
@@ -74,8 +92,7 @@ class Lean(RDBStorage):
     def _check(self, connection: sa.Connection, trial_id: int | None) -> None:
         if trial_id is None:
             return
-        columns = sa.select(TRIALS.c.state, TRIALS.c.number).where(TRIALS.c.trial_id == trial_id)
-        row = connection.execute(columns.with_for_update()).one_or_none()
+        row = connection.execute(STATE, {"trial": trial_id}).one_or_none()
         if row is None:
             raise KeyError(f"no trial with id {trial_id}")
         if row.state.is_finished():  # check_trial_is_updatable reads it once more, by a second connection: SQLite waits
@@ -89,16 +106,14 @@ class Lean(RDBStorage):
         )  # fmt: skip
         made = copy.deepcopy(trial)
         with self._connected() as connection:
-            locked = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update()
-            if connection.scalar(locked) is None:
+            if connection.scalar(STUDY, {"study": study_id}) is None:
                 raise KeyError(f"no study with id {study_id}")
-            there = sa.select(sa.func.count(TRIALS.c.trial_id)).where(TRIALS.c.study_id == study_id)
-            made.number = connection.scalar(there)
+            made.number = connection.scalar(COUNT, {"study": study_id})
             row = {
                 "study_id": study_id, "number": made.number, "state": made.state,
                 "datetime_start": _utc(made.datetime_start), "datetime_complete": _utc(made.datetime_complete),
             }  # fmt: skip
-            made._trial_id = connection.execute(sa.insert(TRIALS).values(row)).inserted_primary_key[0]
+            made._trial_id = connection.execute(TRIAL, row).inserted_primary_key[0]
             self._fill(connection, made)
         if getattr(self._here, "connection", None) is not None:
             self._here.running.add(made._trial_id)
@@ -115,15 +130,23 @@ class Lean(RDBStorage):
         system = [key | {"key": k, "value_json": json.dumps(v)} for k, v in trial.system_attrs.items()]
         reports = [key | _report(step, value) for step, value in trial.intermediate_values.items()]
         values = [key | _value(i, value) for i, value in enumerate(trial.values or ())]
-        kinds = (PARAMS, params), (ATTRIBUTES, users), (models.TrialSystemAttributeModel.__table__, system)
-        for table, rows in (*kinds, (REPORTS, reports), (VALUES, values)):
+        kinds = (PARAMS, params), (ATTRIBUTES, users), (SYSTEM, system), (REPORTS, reports), (VALUES, values)
+        for table, rows in kinds:
             if rows:
-                connection.execute(sa.insert(table).values(rows))
+                connection.execute(_insert(table, tuple(rows[0])), rows)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Read a trial; that this thread has just made it, and nobody else knows of it, it remembers once."""
         made = getattr(self._here, "new", {}).pop(trial_id, None)
-        return super().get_trial(trial_id) if made is None else copy.deepcopy(made)
+        if made is not None:
+            return copy.deepcopy(made)
+        self._write()
+        return super().get_trial(trial_id)
+
+    def _get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+        """Read trials, with what this thread has just written."""
+        self._write()
+        return super()._get_trials(*arguments, **options)
 
     def _set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float,
@@ -136,12 +159,13 @@ class Lean(RDBStorage):
                 distributions.check_distribution_compatibility(previous_distribution, distribution)
             row = {"trial_id": trial_id} | _param(param_name, param_value_internal, distribution)
             # a parameter keeps its first value, as in Optuna's own storage
-            connection.execute(_upsert(self.engine.name, PARAMS, ("trial_id", "param_name"), tuple(row), True), row)
+            self._put(connection, PARAMS, ("trial_id", "param_name"), row, keep=True)
 
     def _distribution(
         self, connection: sa.Connection, trial_id: int, name: str
     ) -> distributions.BaseDistribution | None:
         """Return the range that this parameter has in another trial of the study."""
+        self._write()
         mine = sa.select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id).scalar_subquery()
         query = sa.select(PARAMS.c.distribution_json).join(TRIALS, TRIALS.c.trial_id == PARAMS.c.trial_id)
         found = connection.scalar(query.where((TRIALS.c.study_id == mine) & (PARAMS.c.param_name == name)).limit(1))
@@ -155,9 +179,15 @@ class Lean(RDBStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Note a report of a running trial."""
+        row = {"trial_id": trial_id} | _report(step, intermediate_value)
+        key = ("trial_id", "step")
+        if getattr(self._here, "connection", None) is None:  # one statement, which looks whether the trial runs
+            report = _upsert(self.engine.name, REPORTS, key, tuple(row), running=True)
+            with self._single.begin() as connection:
+                if connection.execute(report, row).rowcount > 0:
+                    return
         with self._connected(trial_id) as connection:
-            row = {"trial_id": trial_id} | _report(step, intermediate_value)
-            self._put(connection, REPORTS, ("trial_id", "step"), row)
+            self._put(connection, REPORTS, key, row)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """End a running trial, or begin a waiting one; False where another has begun it."""
@@ -167,23 +197,40 @@ class Lean(RDBStorage):
             for number, value in enumerate(values or ()):
                 row = {"trial_id": trial_id} | _value(number, value)
                 self._put(connection, VALUES, ("trial_id", "objective"), row)
-            ended = {"state": state, "datetime_complete": _utc(datetime.now())}
-            connection.execute(sa.update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(ended))
+            connection.execute(END, {"trial": trial_id, "state": state, "datetime_complete": _utc(datetime.now())})
         if getattr(self._here, "connection", None) is not None:
             self._here.running.discard(trial_id)
         return True
 
-    def _put(self, connection: sa.Connection, table: sa.Table, key: tuple[str, ...], row: dict[str, Any]) -> None:
-        """Insert a row, or overwrite the one of the same key."""
-        connection.execute(_upsert(self.engine.name, table, key, tuple(row)), row)
+    def _put(
+        self, connection: sa.Connection, table: sa.Table, key: tuple[str, ...], row: dict[str, Any], keep: bool = False
+    ) -> None:
+        """Insert a row, or overwrite the one of the same key (keep: don't); within a transaction, at its end."""
+        statement = _upsert(self.engine.name, table, key, tuple(row), keep)
+        if connection is getattr(self._here, "connection", None):
+            self._here.rows.setdefault(statement, []).append(row)
+        else:
+            connection.execute(statement, row)
+
+
+@functools.cache
+def _insert(table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
+    return sa.insert(table).values({name: sa.bindparam(name) for name in columns})
 
 
 @functools.cache
 def _upsert(
-    dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...], keep: bool = False
-) -> sa.Insert:
-    """Make the statement once: that takes longer than to carry it out."""
-    insert = INSERT[dialect](table).values({name: sa.bindparam(name) for name in columns})
+    dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...], keep: bool = False,
+    running: bool = False,
+) -> sa.Insert:  # fmt: skip
+    """Make the statement once: that takes longer than to carry it out. running: only where the trial is."""
+    insert = INSERT[dialect](table)
+    if running:
+        given = [sa.bindparam(name, type_=table.c[name].type).label(name) for name in columns]
+        its = (TRIALS.c.trial_id == sa.bindparam("trial_id")) & (TRIALS.c.state == TrialState.RUNNING)
+        insert = insert.from_select(columns, sa.select(*given).where(its)).execution_options(preserve_rowcount=True)
+    else:
+        insert = insert.values({name: sa.bindparam(name) for name in columns})
     rest = [name for name in columns if name not in key]
     if dialect == "mysql":
         same = {name: table.c[name] for name in key}  # IGNORE would hide other errors, too

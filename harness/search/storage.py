@@ -122,7 +122,8 @@ def _created(url: str) -> Lean:
     for attempt in range(5):
         try:
             target = database.address(url).render_as_string(hide_password=False)
-            storage = Lean(target, database.options(url))
+            # a connection isn't tried before use: each call is made again where it was lost
+            storage = Lean(target, database.options(url) | {"pool_pre_ping": False})
             database.careful(storage.engine)
             return storage
         except (IntegrityError, ProgrammingError, OperationalError) as e:

@@ -20,8 +20,8 @@ APART = 0.05
 """The most that the time of other images may differ. Source: MLPerf's TEST05, as the next two."""
 APART_SMALL = 0.20
 SMALL_MS = 0.2
-OUTSIDE = 0.10
-"""The most CPU time outside of the timed runs, as a share of that inside, beyond what the protocol takes."""
+OUTSIDE = 0.09
+"""The most CPU time outside of the timed runs beyond what the protocol takes, as a share of all."""
 BUSY = 1.05
 """The most CPU seconds in a second, for each thread."""
 LOST = 0.05
@@ -38,8 +38,8 @@ class Witness:
     """What was seen of one process while it was timed.
 
     ms: of one image, by `KINDS`. logits: rows that came of `images`, positions among the scored ones
-    (-1: of none). outside: CPU
-    time beyond the timed runs and the protocol's own, as a share of theirs. busy: CPU over wall time of the runs.
+    (-1: of none). outside: CPU time beyond the timed runs and the protocol's own, by `outside_share`.
+    busy: CPU over wall time of the runs.
     threads: of the entry's process, and as many as there may be (0: can't be told).
     """
 
@@ -145,6 +145,15 @@ def unseen(witnesses: Sequence[Witness]) -> dict[str, Any]:
 SPOKEN = {"plain": "the test images themselves", "noise": "images of noise"}
 
 
+def outside_share(inside_ms: float, outside_ms: float) -> float:
+    """Return CPU time outside of the timed runs as a share of all of it, at most 1.
+
+    Of all, not of that inside: a cheat has next to none inside, or less than none where the clock's noise is larger,
+    and a quotient by it is so wild that its mean proves nothing.
+    """
+    return outside_ms / max(max(inside_ms, 0.0) + abs(outside_ms), 1e-9)
+
+
 def outside(witnesses: Sequence[Witness]) -> dict[str, Any]:
     """Look for work before, after or between the timed runs.
 
@@ -155,8 +164,8 @@ def outside(witnesses: Sequence[Witness]) -> dict[str, Any]:
     if low > OUTSIDE:
         raise Refused(
             "outside",
-            f"the process worked outside of the timed runs: {share:.0%} ({low:.0%} to {high:.0%}) of the CPU time "
-            f"inside them; allowed: {OUTSIDE:.0%}",
+            f"the process worked outside of the timed runs: {share:.0%} ({low:.0%} to {high:.0%}) of its CPU time; "
+            f"allowed: {OUTSIDE:.0%}",
             "submit a network that works when it is asked",
         )
     return {"share": share, "low": low, "high": high, "allowed": OUTSIDE}

@@ -19,8 +19,8 @@ from harness.submission.refused import Refused
 AGAIN = "pack the entry again with `python inference.py`"
 
 
-def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limits) -> tuple[Manifest, np.ndarray]:
-    """Return an entry's manifest and its predictions, class indices (N,), after its model has passed the gate.
+def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limits) -> tuple[Manifest, np.ndarray, int]:
+    """Return an entry's manifest, its predictions, class indices (N,), and its model's MACs, once the gate let it pass.
 
     Raises:
         Refused: manifest, files, size, predictions, and the gate's reasons.
@@ -32,9 +32,9 @@ def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limit
     for name, most in ((MODEL, limits.model_bytes), (PREDICTIONS, limits.predictions_bytes)):
         _check_file(folder / name, entry.files[name], most)
     model = folder / MODEL
-    gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
+    network = gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
     with _because("predictions"):
-        return entry, predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes)
+        return entry, predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes), network.macs
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -47,8 +48,15 @@ _PLAIN = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "FLOATS": "flo
 """Kinds of attributes, and where each has its value."""
 
 
-def check(path: Path, content: bytes, resolution_px: int) -> int:
-    """Make sure that the bytes are a network an engine may be given; return how many classes it tells apart.
+class Network(NamedTuple):
+    """What is known of a sound network: how many classes it tells apart, and multiply-accumulates of one image."""
+
+    classes: int
+    macs: int
+
+
+def check(path: Path, content: bytes, resolution_px: int) -> Network:
+    """Make sure that the bytes are a network an engine may be given.
 
     path: for messages. resolution_px: R of the one input, float32 (N, 3, R, R) with N free; the one output is float32
     (N, classes).
@@ -76,7 +84,7 @@ def check(path: Path, content: bytes, resolution_px: int) -> int:
             )
     except Refused as e:
         raise Refused(e.reason, f"{path}: {_shown(e.what)}", e.fix) from e
-    return sizes["classes"]
+    return Network(sizes["classes"], sizes["macs"])
 
 
 def _shown(text: str) -> str:

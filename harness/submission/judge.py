@@ -15,7 +15,6 @@ from harness.data.prepare import prepare
 from harness.data.split import Dataset
 from harness.errors import pick
 from harness.measure.competition import AUTO, Competition, Figures, formula_of, points
-from harness.measure.cost import macs_of_onnx
 from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
@@ -67,7 +66,7 @@ def judge(
     start = time.monotonic()
     reference = _ready(competition, cache, sandbox)
     progress("gate")
-    entry, submitted = read(folder, dataset, competition, limits)
+    entry, submitted, macs = read(folder, dataset, competition, limits)
     progress("score")
     entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
     shown = _shown(dataset)
@@ -90,7 +89,7 @@ def judge(
         sandbox=sandbox,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
-        **_points(competition, dataset, found, public, latency, macs_of_onnx(folder / MODEL)),
+        **_points(competition, dataset, found, public, latency, macs),
         **_timed(runtime, latency),
     )
 

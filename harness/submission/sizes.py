@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 
 from harness.errors import HarnessError
+from harness.measure.cost import macs
 from harness.submission.refused import Refused
 
 MOST_S = 20  # of CPU time: past that it is the entry's fault
@@ -39,7 +40,7 @@ AGAIN = "export the model again with fixed sizes; only the batch may be free"
 def sizes_of(content: bytes) -> dict[str, Any]:
     """Check a network by the standard's own checker and infer all shapes for one image.
 
-    Returns `classes`, `largest_bytes` of one tensor and `all_bytes` of all.
+    Returns `classes`, `macs`, `largest_bytes` of one tensor and `all_bytes` of all.
 
     Raises:
         Refused: graph, shape, tensor-size.
@@ -81,12 +82,16 @@ def _worked_out(model: onnx.ModelProto) -> dict[str, Any]:
     _check(model)
     model.graph.output[0].type.tensor_type.ClearField("shape")  # the checker wants one
     graph = _inferred(model)
+    known = (*graph.value_info, *graph.output, *graph.input)
+    shapes = {value.name: dims for value in known if (dims := _dims(value)) is not None}
+    shapes |= {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     sizes = [_bytes(node, value) for node, value in _made(model, graph)]
     out = _dims(graph.output[0]) or ()
     if len(out) != 2 or out[0] != 1 or out[1] < 2 or (len(said) == 2 and said[1] not in (0, out[1])):
         what = f"the output for one image is of shape {list(out)}; allowed: [1, classes], as the file says"
         raise Refused("shape", what, AGAIN)
-    return {"classes": out[1], "largest_bytes": max(sizes), "all_bytes": sum(sizes)}
+    found = {"classes": out[1], "largest_bytes": max(sizes), "all_bytes": sum(sizes)}
+    return found | {"macs": macs(model.graph.node, shapes, "the model")}
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -15,7 +15,7 @@ from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
 from harness.measure.machine import steal_s
 from harness.measure.process import NOISY, latency_of
-from harness.submission.audit import KINDS, Witness
+from harness.submission.audit import KINDS, Witness, outside_share
 from harness.submission.remote import RUNNER, Remote
 from harness.submission.scoring import Entrant
 
@@ -139,7 +139,7 @@ def _by_kind(mine: Side, plain: np.ndarray, random: np.random.Generator) -> tupl
 
 
 def _outside(mine: Side, ruler: Side) -> float:
-    """Return the entry's CPU time outside its runs, beyond what the protocol takes, as a share of that inside.
+    """Return the entry's CPU time outside its runs, beyond what the protocol takes, as a share of all.
 
     What the protocol takes is seen in the reference's process, which can be trusted: what it needed for its own
     batches, and how much more or less for the bytes of the entry's.
@@ -147,7 +147,7 @@ def _outside(mine: Side, ruler: Side) -> float:
     shown_ms = [np.median([_shown_ms(ruler.remote, s.images[: s.size]) for _ in range(ROUNDS)]) for s in (mine, ruler)]
     protocol_ms = np.mean(ruler.outside_ms) + shown_ms[0] - shown_ms[1]
     inside_ms = np.mean(mine.inside, axis=0)[0] - mine.blank[0]
-    return float((np.mean(mine.outside_ms) - protocol_ms) / inside_ms)
+    return outside_share(float(inside_ms), float(np.mean(mine.outside_ms) - protocol_ms))
 
 
 def _shown_ms(remote: Remote, images: np.ndarray) -> float:

@@ -26,8 +26,8 @@ from harness.search.crew import Ray, Slurm
 from harness.search.study import Shared, load
 
 SECRET = "hush-7231"  # the server takes any password
-QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=0.2", "track=disabled", "study.lease_s=5"]
-LONG = ["study.name=ours", "study.trials=9", "proxy.epochs=300", "latency_s=0.2", "track=disabled"]
+QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5", "track=disabled", "study.lease_s=5"]
+LONG = ["study.name=ours", "study.trials=9", "proxy.epochs=300", "latency_s=1.5", "track=disabled"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from harness.data.digits import DigitsOptions, load
 from harness.measure.quality import macro_f1
 
 # Small enough for two cores, large enough that every part of the way is walked.
-SEARCH = ["study.name=ours", "study.trials=4", "workers=2", "proxy.epochs=3", "proxy.images=400", "latency_s=0.2"]
+SEARCH = ["study.name=ours", "study.trials=4", "workers=2", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5"]
 COURSE = """
 input_channel: 3
 depth_multiple: 1.0

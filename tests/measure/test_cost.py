@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.cost import macs, macs_of_onnx, parameters_of_onnx
 from harness.measure.reference import reference_model
 from harness.models.build import BLOCKS, build, export_ready
 from harness.models.spec import ModelSpec
@@ -90,6 +90,36 @@ def test_a_transposed_product_counts_the_right_side(tmp_path: Path) -> None:
     ]
     path = save(tmp_path / "t.onnx", nodes, ["N", 3, 2, 2], {"weight": [1, 5]})
     assert macs_of_onnx(path) == 12 * 5 * 1
+
+
+SHAPES = {
+    "x": (2, 4, 6), "y": (2, 6, 5), "out": (2, 4, 5),
+    "image": (1, 8, 5, 5), "kernel": (8, 2, 3, 3), "big": (1, 4, 11, 11), "small": (16, 8, 3, 3), "made": (1, 16, 3, 3),
+    "q": (1, 2, 7, 16), "k": (1, 2, 9, 16), "v": (1, 2, 9, 4), "heads": (1, 2, 7, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "output", "attributes", "expected"),
+    [
+        ("MatMul", "x y", "out", {}, 2 * 4 * 5 * 6),
+        ("Einsum", "x y", "out", {"equation": "bij, bjk -> bik"}, 2 * 4 * 5 * 6),
+        ("Einsum", "x y", "out", {"equation": "...ij,...jk"}, 2 * 4 * 5 * 6),
+        ("Einsum", "x", "out", {"equation": "bij->bji"}, 0),
+        ("MatMulInteger", "x y", "out", {}, 2 * 4 * 5 * 6),
+        ("QLinearMatMul", "x s z y s z s z", "out", {}, 2 * 4 * 5 * 6),
+        ("QLinearConv", "image s z small s z s z", "made", {}, 16 * 9 * 8 * 9),
+        ("ConvTranspose", "image kernel", "big", {"group": 2}, 8 * 25 * 2 * 9),
+        ("Attention", "q k v", "heads", {}, 2 * 7 * 9 * (16 + 4)),
+        ("Mul", "x x", "x", {}, 0),
+    ],
+)
+def test_every_kind_of_product_costs_what_it_computes(
+    kind: str, inputs: str, output: str, attributes: dict, expected: int
+) -> None:
+    """Whole numbers of 8 bits as floats do: a formula of MACs isn't fooled by another name for the same work."""
+    node = helper.make_node(kind, inputs.split(), [output], **attributes)
+    assert macs([node], SHAPES, "m.onnx") == expected
 
 
 @pytest.mark.parametrize(

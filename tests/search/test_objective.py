@@ -63,7 +63,7 @@ def task(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> objectiv
     cache = tmp_path_factory.mktemp("reference")
     return objective.Task(
         train, score, dataset.classes, SPACE, proxy, COMPETITION, Gate(), "points", 0, torch.device("cpu"),
-        None, cache, 0.1,
+        None, cache, 1.0,
     )  # fmt: skip
 
 

@@ -58,6 +58,16 @@ def test_a_cheat_is_refused_with_a_reason(reason: str) -> None:
     assert refused.value.reason == reason
 
 
+def test_who_does_nothing_inside_its_runs_is_caught_though_the_clock_is_noisy() -> None:
+    """As a share of all it is certain; as a quotient by what is inside, which is noise, it wouldn't be."""
+    inside_ms, outside_ms = np.array([0.02, -0.01, 0.001, 0.03, 0.002, 0.01]), np.array([3.0, 2.5, 3.1, 2.9, 3.0, 2.8])
+    shares = [audit.outside_share(*pair) for pair in zip(inside_ms, outside_ms, strict=True)]
+    with pytest.raises(Refused, match="allowed"):
+        audit.outside([witness(outside=share) for share in shares])
+    audit.outside([witness(outside=quotient) for quotient in outside_ms / inside_ms])
+    assert audit.outside_share(100.0, 9.0) < audit.OUTSIDE < audit.outside_share(100.0, 10.1)
+
+
 @pytest.mark.parametrize("kind", ["plain", "noise"])
 @pytest.mark.parametrize(("ms", "times"), [(0.5, 1.08), (0.5, 0.92), (0.1, 1.25)])
 def test_other_images_may_take_no_other_time(kind: str, ms: float, times: float) -> None:
