@@ -207,13 +207,13 @@ def work(arguments: list[str], as_json: bool) -> None:
         sandbox.check()
     dataset = _dataset(hosted.contest, data)
     files.sweep(engine, root)
-    engine.dispose()  # a connection mustn't be shared with the processes that begin here
+    engine.dispose()  # processes that begin here connect anew: one that replaces another waits for a database
 
     def judging(stop: threading.Event) -> None:
         from harness.submission.judge import judge
 
         worker.work(
-            _open(settings), root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,
+            engine, root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,
             lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 

@@ -32,7 +32,8 @@ class Seen:
     """An entry, with the latest verdict on it where there is one.
 
     team: its name. created: when it came in, seconds since 1970. ahead: how many are before it in the queue; None
-    unless it waits. f1, points: of the public part; None where the Ladder tells nothing. f1_private, points_private:
+    unless it waits. f1, points: of the public part, None where the Ladder tells nothing; of the validation images for a
+    debug entry. f1_private, points_private:
     None until the competition is closed. judged: ISO 8601.
     """
 
@@ -98,7 +99,7 @@ def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: 
     stored = [getattr(Entry, name) for name in STORED]
     measured = [getattr(Judgement, name) for name in MEASURED]
     query = sa.select(
-        *stored, *measured, Entry.f1_shown, Judgement.f1_private, Judgement.created.label("judged"),
+        *stored, *measured, Entry.f1_shown, Judgement.f1, Judgement.f1_private, Judgement.created.label("judged"),
         Team.name.label("team"), _ahead().label("ahead"),
     )  # fmt: skip
     query = query.join(Team, Team.id == Entry.team_id).outerjoin(Judgement, Judgement.id == Entry.verdict_id)
@@ -119,7 +120,7 @@ def _ahead() -> sa.ScalarSelect[int]:
 
 def _seen(hosted: Hosted, row: Any) -> Seen:
     scored = row["kind"] == "scored"
-    f1 = row["f1_shown"] if scored else None
+    f1 = row["f1"] if row["kind"] == "debug" else row["f1_shown"] if scored else None
     hidden = row["f1_private"] if scored and hosted.closed else None
     return Seen(
         **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")} | {"checks": _checks(hosted, row)},
@@ -132,7 +133,7 @@ def _seen(hosted: Hosted, row: Any) -> Seen:
 
 
 def _checks(hosted: Hosted, row: Any) -> dict[str, dict[str, Any]] | None:
-    if row["checks"] is None or hosted.closed:
+    if row["checks"] is None or hosted.closed or row["kind"] == "debug":
         return row["checks"]
     return {name: {} if name in LABELLED else figures for name, figures in row["checks"].items()}
 

@@ -1,7 +1,7 @@
 """The judge's loop: claim an entry, judge it, have it counted; whatever ends this process, no entry is lost by it.
 
-A debug entry goes the same way. What is told of it are the judge's words and the figures of every check; of the labels,
-which it is judged by like any other, its team learns nothing.
+A debug entry goes the same way, but is scored, timed and audited on the validation images, whose labels everybody has: so
+its team is told all that the judge found.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def work(
     def judging(claim: Claim, progress: Tell) -> Verdict:
         rules = contest.find(engine, hosted.name)  # which may have been changed
         how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "progress": progress}
+        how["debug"] = claim.kind == "debug"
         return judge(files.folder(root, claim.content), dataset, rules.competition, cache, **how)
 
     judged, failures = 0, set()
@@ -127,7 +128,7 @@ def _one(
         counted = queue.finish(engine, claim, verdict, PATIENT_S)
         told = f"F1 {verdict.f1:.4f}, ratio {verdict.ratio:.4f}, {verdict.seconds:.1f} s"
     except Refused as e:
-        counted = queue.fail(engine, claim, e.reason, _words(e, folder), patience_s=PATIENT_S)
+        counted = queue.fail(engine, claim, e.reason, _words(e, folder, claim.kind), patience_s=PATIENT_S)
         told = f"refused: {e.reason}: {e.what}"
     except Away:
         raise
@@ -178,8 +179,8 @@ def _beating(engine: Engine, claim: Claim, lease_s: float) -> Iterator[None]:
         thread.join()
 
 
-def _words(e: Refused, folder: Path) -> str:
-    """Say to a team what is wrong: without this machine's paths, and without figures that tell of the labels."""
-    if e.reason in LABELLED:
+def _words(e: Refused, folder: Path, kind: str) -> str:
+    """Say to a team what is wrong: without this machine's paths, and without figures that tell of hidden labels."""
+    if e.reason in LABELLED and kind != "debug":
         return f"it fails the check '{e.reason}' (docs/competition.md)\n  do: {e.fix}"
     return str(e).replace(f"{folder}{os.sep}", "").replace(str(folder), "the entry")

@@ -10,13 +10,18 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
+def f1_by_class(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[float | None]:
+    """Return F1 of each class, 0..1; None for one that neither occurs nor is predicted."""
+    table = confusion(np.asarray(labels), np.asarray(predicted), classes)
+    right, seen = np.diag(table), table.sum(axis=0) + table.sum(axis=1)
+    return [float(2 * r / s) if s else None for r, s in zip(right, seen, strict=True)]
+
+
 def macro_f1(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     """Average F1 over the classes, 0..1.
 
     A class that neither occurs nor is predicted is left out, as in scikit-learn; one that occurs and is never
     predicted (or the reverse) counts 0.
     """
-    table = confusion(np.asarray(labels), np.asarray(predicted), classes)
-    right, seen = np.diag(table), table.sum(axis=0) + table.sum(axis=1)
-    present = seen > 0
-    return float(np.mean(2 * right[present] / seen[present])) if present.any() else 0.0
+    present = [f1 for f1 in f1_by_class(labels, predicted, classes) if f1 is not None]
+    return float(np.mean(present)) if present else 0.0

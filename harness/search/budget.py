@@ -40,6 +40,14 @@ GRACE = 0.5
 """Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
 was away takes no healthy worker's trial."""
 
+# Statements are made once: that takes longer than to carry them out. Their names: of, at, by: study, number, token.
+KEY = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
+FENCE = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
+FAILED = sa.update(SLOTS).where(KEY & FENCE).values(
+    state=sa.case((SLOTS.c.failures + 1 >= TRIES, "given_up"), else_="free"),
+    failures=SLOTS.c.failures + 1, deaths=0, trial=None,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -167,11 +175,7 @@ def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
     """
     if not failed:
         return _change(connection, slot, state="free")
-    count = SLOTS.c.failures + 1
-    state = sa.case((count >= TRIES, "given_up"), else_="free")
-    mine = _key(slot.study, slot.number) & (SLOTS.c.token == slot.token) & (SLOTS.c.state == "leased")
-    failed_once = sa.update(SLOTS).where(mine).values(state=state, failures=count, deaths=0, trial=None)
-    return connection.execute(failed_once).rowcount == 1
+    return connection.execute(FAILED, {"of": slot.study, "at": slot.number, "by": slot.token}).rowcount == 1
 
 
 def locked(connection: sa.Connection, study: str, number: int) -> Any:
@@ -235,8 +239,6 @@ def _change(connection: sa.Connection, slot: Slot, moments: dict[str, float] | N
 def _update(dialect: str, columns: tuple[str, ...], moments: tuple[str, ...], ours: bool = False) -> sa.Update:
     """Make the statement once. ours: only while the slot is leased under the token that is given."""
     now = sa.literal_column(database.NOW[dialect], sa.Double)
-    key = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
-    mine = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
     values = {name: sa.bindparam(name) for name in columns}
     later = {name: now + sa.bindparam(f"{name}_in", type_=sa.Double) for name in moments}
-    return sa.update(SLOTS).where(key & mine if ours else key).values(values | later)
+    return sa.update(SLOTS).where(KEY & FENCE if ours else KEY).values(values | later)

@@ -19,7 +19,7 @@ from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import check_quiet
-from harness.measure.quality import macro_f1
+from harness.measure.quality import f1_by_class, macro_f1
 from harness.measure.reference import reference_model
 from harness.submission import audit, timing
 from harness.submission import sandbox as sandboxes
@@ -50,13 +50,15 @@ def judge(
     limits: Limits = LIMITS,
     public: np.ndarray | None = None,
     sandbox: Mode = "strict",
+    debug: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
     """Check an entry, run it over the test images, time it, audit it and score it.
 
     cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
-    it both parts are all of them. sandbox: "unsafe" is for one's own models. progress: is told each of `STAGES` when it
+    it both parts are all of them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the
+    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone. progress: is told each of `STAGES` when it
     begins. program: as `scoring.Entrant`.
 
     Raises:
@@ -69,16 +71,20 @@ def judge(
     entry, submitted, macs = read(folder, dataset, competition, limits)
     progress("score")
     entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
-    shown = _shown(dataset)
-    logits, checks = _scored(entrant, shown, entry, dataset)
-    found = logits[: len(submitted)].argmax(axis=1)
-    agreement = _agreement(folder / PREDICTIONS, submitted, found, competition.agreement)
-    checks |= _learnt(shown, logits, dataset)
+    judged, public = (replace(dataset, test=dataset.validation), None) if debug else (dataset, public)
+    shown = _shown(judged)
+    logits, checks = _scored(entrant, shown, entry, judged)
+    found = logits[: len(judged.test)].argmax(axis=1)
+    again = answers(entrant, dataset.test.pixels, entry.prepared())[0].argmax(axis=1) if debug else found
+    agreement = _agreement(folder / PREDICTIONS, submitted, again, competition.agreement)
+    checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
     latency, witnesses = timing.measure(duel, LATENCY_S)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
+    if debug:
+        checks["classes"] = _by_class(judged, found)
     check_quiet(folder / MODEL, latency)
     return Verdict(
         entry=entry.name,
@@ -89,7 +95,7 @@ def judge(
         sandbox=sandbox,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
-        **_points(competition, dataset, found, public, latency, macs),
+        **_points(competition, judged, found, public, latency, macs),
         **_timed(runtime, latency),
     )
 
@@ -136,6 +142,12 @@ def _learnt(shown: _Shown, logits: np.ndarray, dataset: Dataset) -> dict[str, An
     """Return the figures of the check that an entry knows classes, and not images."""
     labels, found = dataset.test.labels[shown.origin], logits.argmax(axis=1)
     return {"perturbed": audit.perturbed(labels, found[shown.origin], found[shown.copies], len(dataset.classes))}
+
+
+def _by_class(dataset: Dataset, found: np.ndarray) -> dict[str, Any]:
+    """Return how many images there were, and F1 of each class."""
+    scores = f1_by_class(dataset.test.labels, found, len(dataset.classes))
+    return {"images": len(found)} | {f"F1 of {name}": f1 for name, f1 in zip(dataset.classes, scores, strict=True)}
 
 
 def _duel(

@@ -64,6 +64,7 @@ def test_what_waits_is_judged(lite: Engine, tmp_path: Path) -> None:
     folder, how = given[0]
     assert folder.parent.parent == tmp_path / "files"
     assert (how["limits"].wall_s, how["sandbox"], int(how["public"].sum())) == (600, "strict", 100)
+    assert how["debug"] is False
 
 
 def test_a_refused_entry_fails_with_its_reason_and_costs(lite: Engine, tmp_path: Path) -> None:
@@ -94,6 +95,25 @@ def test_figures_of_the_labels_are_in_no_message(lite: Engine, tmp_path: Path) -
     assert "0.4321" in told[0]
     assert "0.4321" not in str(seen(lite))
     assert "perturbed" in seen(lite)[0].message
+
+
+def test_of_a_debug_entry_all_is_told(lite: Engine, tmp_path: Path) -> None:
+    """It is judged on public labels: F1, the figures of each check, and a refusal's own words; it has no place."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    for content in "ab":
+        submit(lite, team.id, hosted, content, "debug")
+    asked: list[bool] = []
+
+    def judge(*rest: Any, debug: bool, **how: Any) -> Verdict:
+        asked.append(debug)
+        if len(asked) == 1:
+            raise Refused("perturbed", "F1 on private copies is 0.4321 lower", "learn the classes")
+        return well(*rest, **how)
+
+    run(lite, tmp_path, judge)
+    refused, fine = seen(lite)
+    assert asked == [True, True] and "0.4321" in refused.message
+    assert fine.f1 == verdict("x", 0.8).f1 and fine.checks == verdict("x", 0.8).checks and not fine.placed
 
 
 @pytest.mark.parametrize(
