@@ -1,7 +1,7 @@
 """The judge's loop: claim an entry, judge it, have it counted; whatever ends this process, no entry is lost by it.
 
-A debug entry goes the same way, but is scored, timed and audited on the validation images, whose labels everybody has: so
-its team is told all that the judge found.
+A debug entry goes the same way, but is scored, timed and audited on the validation images, whose labels everybody has:
+so its team is told all that the judge found.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def judge(
 
     cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
     it both parts are all of them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the
-    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone. progress: is told each of `STAGES` when it
-    begins. program: as `scoring.Entrant`.
+    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone.
+    progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
