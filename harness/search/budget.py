@@ -43,10 +43,11 @@ was away takes no healthy worker's trial."""
 # Statements are made once: that takes longer than to carry them out. Their names: of, at, by: study, number, token.
 KEY = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
 FENCE = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
-FAILED = sa.update(SLOTS).where(KEY & FENCE).values(
-    state=sa.case((SLOTS.c.failures + 1 >= TRIES, "given_up"), else_="free"),
-    failures=SLOTS.c.failures + 1, deaths=0, trial=None,
-)  # fmt: skip
+FAILURE = {
+    "state": sa.case((SLOTS.c.failures + 1 >= TRIES, "given_up"), else_="free"),
+    "failures": SLOTS.c.failures + 1, "deaths": 0, "trial": None,
+}  # fmt: skip
+FAILED = sa.update(SLOTS).where(KEY & FENCE).values(**FAILURE)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ BATCH_S = 0.002
 many small operators seemed 8 % slower than by a trial's clock, and intervals were twice as wide."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
+MOST_RUNS = 128
+"""In a batch, of a network that takes no time, or says so."""
+SIZED = 5
+"""Runs that tell how many make a batch."""
 BLANKS = 15
 """Round trips without a run, of which the median is taken off every batch."""
 ROUNDS = 6
@@ -192,9 +196,10 @@ class Side:
         self.remote.images(self.take(8)[0])
         number = count()
         clock = time.perf_counter_ns if self.threads > 1 else self.remote.cpu_ns
-        took_s = turns.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
-        blank_s = self.blank[self.threads > 1] / 1e3
-        self.size = max(1, round(BATCH_S / max(took_s - blank_s, 0.1 * took_s)))
+        turns.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
+        took_ms = np.median([self.remote.time(next(number), 1)[self.threads > 1] for _ in range(SIZED)])
+        each_ms = max(took_ms - self.blank[self.threads > 1], 1e3 * BATCH_S / MOST_RUNS)
+        self.size = max(1, round(1e3 * BATCH_S / each_ms))
         self.seen_ms = self._cpu_ms()
         return self.batch
 

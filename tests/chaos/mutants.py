@@ -32,7 +32,7 @@ def no_fence() -> None:
 
     anyone = (budget.SLOTS.c.state == "leased") & (sa.bindparam("by", type_=sa.Integer) >= 0)
     budget.FENCE = anyone
-    budget.FAILED = sa.update(budget.SLOTS).where(budget.KEY & anyone).values(state="free", trial=None)
+    budget.FAILED = sa.update(budget.SLOTS).where(budget.KEY & anyone).values(**budget.FAILURE)
 
 
 def two_transactions() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from optuna.trial import FrozenTrial, TrialState
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,3 +33,9 @@ def run(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess
     logs = "".join(f"\n{p.name}:\n{p.read_text()[-2000:]}" for p in folder.glob("runs/*/worker-*.log"))
     assert process.returncode == code, f"{words}: exit code {process.returncode}\n{out[-3000:]}\n{err[-3000:]}{logs}"
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def reasons(trials: list[FrozenTrial]) -> list[str]:
+    """Why trials failed, but for the machine's noise: who can't be timed gives its slot back, as it should."""
+    why = [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]
+    return [reason for reason in why if "too noisy to time it" not in reason]

