@@ -313,7 +313,12 @@ def reading(engine: sa.Engine) -> sa.Engine:
 
 def now(connection: sa.Connection) -> sa.ColumnElement[float]:
     """Return the expression for the database's time, in seconds since 1970."""
-    return sa.literal_column(NOW[connection.dialect.name], sa.Double)
+    return now_in(connection.dialect.name)
+
+
+def now_in(dialect: str) -> sa.ColumnElement[float]:
+    """As `now`, for a statement that is made before there is a connection."""
+    return sa.literal_column(NOW[dialect], sa.Double)
 
 
 def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:

@@ -207,7 +207,7 @@ def work(arguments: list[str], as_json: bool) -> None:
         sandbox.check()
     dataset = _dataset(hosted.contest, data)
     files.sweep(engine, root)
-    engine.dispose()  # processes that begin here connect anew: one that replaces another waits for a database
+    engine.dispose()  # processes that begin here share no connection: each makes its own, and waits for the database
 
     def judging(stop: threading.Event) -> None:
         from harness.submission.judge import judge

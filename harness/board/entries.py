@@ -33,8 +33,7 @@ class Seen:
 
     team: its name. created: when it came in, seconds since 1970. ahead: how many are before it in the queue; None
     unless it waits. f1, points: of the public part, None where the Ladder tells nothing; of the validation images for a
-    debug entry. f1_private, points_private:
-    None until the competition is closed. judged: ISO 8601.
+    debug entry. f1_private, points_private: None until the competition is closed. judged: ISO 8601.
     """
 
     id: int
@@ -119,9 +118,8 @@ def _ahead() -> sa.ScalarSelect[int]:
 
 
 def _seen(hosted: Hosted, row: Any) -> Seen:
-    scored = row["kind"] == "scored"
-    f1 = row["f1"] if row["kind"] == "debug" else row["f1_shown"] if scored else None
-    hidden = row["f1_private"] if scored and hosted.closed else None
+    f1 = {"scored": row["f1_shown"], "debug": row["f1"]}.get(row["kind"])
+    hidden = row["f1_private"] if row["kind"] == "scored" and hosted.closed else None
     return Seen(
         **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")} | {"checks": _checks(hosted, row)},
         ahead=row["ahead"] if row["state"] == "WAITING" else None,

@@ -77,9 +77,8 @@ def work(
 
     def judging(claim: Claim, progress: Tell) -> Verdict:
         rules = contest.find(engine, hosted.name)  # which may have been changed
-        how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "progress": progress}
-        how["debug"] = claim.kind == "debug"
-        return judge(files.folder(root, claim.content), dataset, rules.competition, cache, **how)
+        how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "debug": claim.kind == "debug"}
+        return judge(files.folder(root, claim.content), dataset, rules.competition, cache, progress=progress, **how)
 
     judged, failures = 0, set()
     while not stop.is_set():

@@ -40,14 +40,10 @@ GRACE = 0.5
 """Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
 was away takes no healthy worker's trial."""
 
-# Statements are made once: that takes longer than to carry them out. Their names: of, at, by: study, number, token.
+# Statements are made once, which takes longer than to carry them out. Their names: of, at, by: study, number, token.
 KEY = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
 FENCE = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
-FAILURE = {
-    "state": sa.case((SLOTS.c.failures + 1 >= TRIES, "given_up"), else_="free"),
-    "failures": SLOTS.c.failures + 1, "deaths": 0, "trial": None,
-}  # fmt: skip
-FAILED = sa.update(SLOTS).where(KEY & FENCE).values(**FAILURE)
+LOCKED = sa.select(SLOTS).where(KEY).with_for_update()
 
 
 @dataclass(frozen=True)
@@ -107,21 +103,17 @@ def claim(
     A holder is dead when it was silent for its lease and, after somebody saw that, for the grace.
     dead: leave the free ones.
     """
-    now = database.now(connection)
     first = _open(connection.dialect.name, dead)
-    ours = {"of": study, "below": trials}
-    while row := connection.execute(first, ours).mappings().first():
+    while row := connection.execute(first, {"of": study, "below": trials}).mappings().first():
         if row["state"] == "free" or row["warned"]:
             return _taken(connection, row, owner, lease_s)
-        grace = {"warned": True, "until": now + GRACE * row["lease_s"]}
-        connection.execute(sa.update(SLOTS).where(_key(study, row["number"])).values(grace))
+        _set(connection, study, row["number"], {"warned": True}, {"until": GRACE * row["lease_s"]})
     return None
 
 
 @functools.cache
 def _open(dialect: str, dead: bool) -> sa.Select:
-    """Make the statement once: that takes longer than to carry it out."""
-    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < sa.literal_column(database.NOW[dialect], sa.Double))
+    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < database.now_in(dialect))
     open_ = silent if dead else silent | (SLOTS.c.state == "free")
     ours = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number < sa.bindparam("below"))
     # tried least first: a trial that kills its worker must not hold up the others
@@ -138,9 +130,7 @@ def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> S
         "state": "given_up" if given_up else "leased", "owner": owner, "token": row["token"] + 1,
         "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False, "lease_s": lease_s,
     }  # fmt: skip
-    key = {"of": row["study"], "at": row["number"]}
-    claimed = _update(connection.dialect.name, tuple(changes), ("begun", "until"))
-    connection.execute(claimed, changes | key | {"begun_in": 0.0, "until_in": lease_s})
+    _set(connection, row["study"], row["number"], changes, {"begun": 0.0, "until": lease_s})
     return Slot(row["study"], row["number"], row["token"] + 1, row["trial"], deaths < TRIES, given_up)
 
 
@@ -153,17 +143,17 @@ def held(connection: sa.Connection, study: str, owner: str) -> tuple[Slot, int] 
 
 def attach(connection: sa.Connection, slot: Slot, trial: int) -> bool:
     """Note which trial uses the slot."""
-    return _change(connection, slot, trial=trial)
+    return _change(connection, slot, {"trial": trial})
 
 
 def renew(connection: sa.Connection, slot: Slot, lease_s: float) -> bool:
     """Prolong the lease; False if it is no longer ours."""
-    return _change(connection, slot, {"until": lease_s}, warned=False)
+    return _change(connection, slot, {"warned": False}, {"until": lease_s})
 
 
 def settle(connection: sa.Connection, slot: Slot) -> bool | None:
     """Count the slot's trial as finished; None if that was done before, False if the lease is no longer ours."""
-    if _change(connection, slot, {"ended": 0.0}, state="done"):
+    if _change(connection, slot, {"state": "done"}, {"ended": 0.0}):
         return True
     row = locked(connection, slot.study, slot.number)
     return None if (row["state"], row["token"]) == ("done", slot.token) else False
@@ -175,20 +165,21 @@ def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
     One that hasn't failed keeps its trial, so that the next holder goes on with it.
     """
     if not failed:
-        return _change(connection, slot, state="free")
-    return connection.execute(FAILED, {"of": slot.study, "at": slot.number, "by": slot.token}).rowcount == 1
+        return _change(connection, slot, {"state": "free"})
+    failures = locked(connection, slot.study, slot.number)["failures"] + 1
+    state = "given_up" if failures >= TRIES else "free"
+    return _change(connection, slot, {"state": state, "failures": failures, "deaths": 0, "trial": None})
 
 
 def locked(connection: sa.Connection, study: str, number: int) -> Any:
     """Read one slot and keep others from changing it until the transaction ends."""
-    query = sa.select(SLOTS).where(_key(study, number)).with_for_update()
-    return connection.execute(query).mappings().one()
+    return connection.execute(LOCKED, {"of": study, "at": number}).mappings().one()
 
 
 def overrule(connection: sa.Connection, slot: Slot, trial: int) -> None:
     """Count a result for the slot whoever holds it: its own holder had computed it and died, or lost the lease."""
-    done = {"state": "done", "trial": trial, "ended": database.now(connection), "token": slot.token}
-    connection.execute(sa.update(SLOTS).where(_key(slot.study, slot.number)).values(done))
+    done = {"state": "done", "trial": trial, "token": slot.token}
+    _set(connection, slot.study, slot.number, done, {"ended": 0.0})
 
 
 def expire(connection: sa.Connection, study: str, worker: str) -> list[int]:
@@ -223,23 +214,27 @@ def counts(engine: sa.Engine, study: str, trials: int) -> dict[str, int]:
     return {state: found.get(state, 0) for state in ("free", "leased", "done", "given_up")}
 
 
-def _key(study: str, number: int) -> sa.ColumnElement[bool]:
-    return (SLOTS.c.study == study) & (SLOTS.c.number == number)
+Moments = dict[str, float]
+"""Columns that are set to so many seconds from now."""
 
 
-def _change(connection: sa.Connection, slot: Slot, moments: dict[str, float] | None = None, **changes: object) -> bool:
-    """Change a slot that is still its holder's. moments: columns that are set to so many seconds from now."""
-    moments = moments or {}
-    key = {"of": slot.study, "at": slot.number, "by": slot.token}
-    statement = _update(connection.dialect.name, tuple(changes), tuple(moments), ours=True)
-    given = changes | key | {f"{name}_in": seconds for name, seconds in moments.items()}
+def _change(connection: sa.Connection, slot: Slot, changes: dict[str, Any], moments: Moments | None = None) -> bool:
+    """Change a slot; False if it is no longer its holder's."""
+    return _set(connection, slot.study, slot.number, changes, moments or {}, slot.token)
+
+
+def _set(
+    connection: sa.Connection, study: str, number: int, changes: dict[str, Any], moments: Moments, by: int | None = None
+) -> bool:
+    """Change a slot, whoever holds it. by: only while it is leased under this token."""
+    statement = _update(connection.dialect.name, tuple(changes), tuple(moments), by is not None)
+    token = {} if by is None else {"by": by}
+    given = changes | {"of": study, "at": number} | token | {f"{name}_in": s for name, s in moments.items()}
     return connection.execute(statement, given).rowcount == 1
 
 
 @functools.cache
-def _update(dialect: str, columns: tuple[str, ...], moments: tuple[str, ...], ours: bool = False) -> sa.Update:
-    """Make the statement once. ours: only while the slot is leased under the token that is given."""
-    now = sa.literal_column(database.NOW[dialect], sa.Double)
+def _update(dialect: str, columns: tuple[str, ...], moments: tuple[str, ...], fenced: bool) -> sa.Update:
     values = {name: sa.bindparam(name) for name in columns}
-    later = {name: now + sa.bindparam(f"{name}_in", type_=sa.Double) for name in moments}
-    return sa.update(SLOTS).where(KEY & FENCE if ours else KEY).values(values | later)
+    later = {name: database.now_in(dialect) + sa.bindparam(f"{name}_in", type_=sa.Double) for name in moments}
+    return sa.update(SLOTS).where(KEY & FENCE if fenced else KEY).values(values | later)

@@ -223,7 +223,7 @@ def _upsert(
     dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...], keep: bool = False,
     running: bool = False,
 ) -> sa.Insert:  # fmt: skip
-    """Make the statement once: that takes longer than to carry it out. running: only where the trial is."""
+    """Make the statement once. keep: what is there. running: only where the trial is."""
     insert = INSERT[dialect](table)
     if running:
         given = [sa.bindparam(name, type_=table.c[name].type).label(name) for name in columns]

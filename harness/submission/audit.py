@@ -37,10 +37,9 @@ KINDS = ("private", "plain", "noise", "same")
 class Witness:
     """What was seen of one process while it was timed.
 
-    ms: of one image, by `KINDS`. logits: rows that came of `images`, positions among the scored ones
-    (-1: of none). outside: CPU time beyond the timed runs and the protocol's own, by `outside_share`.
-    busy: CPU over wall time of the runs.
-    threads: of the entry's process, and as many as there may be (0: can't be told).
+    ms: of one image, by `KINDS`. logits: rows that came of `images`, positions among the scored ones (-1: of none).
+    outside: CPU time beyond the timed runs and the protocol's own, by `outside_share`. busy: CPU over wall time of the
+    runs. threads: of the entry's process, and as many as there may be (0: can't be told).
     """
 
     ms: Mapping[str, float]

@@ -20,8 +20,7 @@ from harness.submission.remote import RUNNER, Remote
 from harness.submission.scoring import Entrant
 
 BATCH_S = 0.0005
-"""A little longer than a trial's: a round trip, some 0.02 ms, is in each. With 2 ms forty networks took half as long
-again and came no nearer to a trial's clock."""
+"""A little longer than a trial's: a round trip, some 0.02 ms, is in each."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
 MOST_RUNS = 128

@@ -215,6 +215,21 @@ def test_a_database_that_is_away_for_long_loses_no_verdict(
     engine.dispose()
 
 
+def test_a_judge_that_begins_while_the_database_is_away_waits_for_it(
+    mariadb_server: int, mariadb_url: str, tmp_path: Path
+) -> None:
+    """As one does that takes a killed one's place. Takes some seconds: an outage."""
+    wire = Wire(mariadb_server)
+    engine = store.open(mariadb_url.replace(f":{mariadb_server}/", f":{wire.port}/"))
+    two(engine)
+    hosted = contest.find(engine, "squares")
+    engine.dispose()
+    wire.cut()
+    threading.Timer(2, wire.mend).start()
+    assert worker.work(engine, tmp_path / "files", hosted, squares(), tmp_path, judge=well, wait=False) == 2
+    engine.dispose()
+
+
 def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None:
     """And judges what comes in meanwhile."""
     hosted, (team, _) = host(lite), teams.add(lite, "anna")

@@ -21,9 +21,11 @@ Start = Callable[..., Any]
 
 def a_sleeper_fails_late(workers: Crew, start: Start) -> None:
     """It wakes when another runs its candidate, and its own trial fails then."""
-    start(point="mid_trial", stops=True, trial_s=0.2, ends="badly")
+    sleeper = start(point="mid_trial", stops=True, trial_s=0.2, ends="badly", oversleeps_s=60.0)
     workers.until(lambda: workers.saw("stopping"))
-    start(trial_s=4.0, ends="well")
+    other = start(trial_s=4.0, ends="well")
+    workers.until(lambda: workers.saw("execute-begin", other.name))
+    workers.wake(sleeper)
 
 
 def killed_at(point: str) -> Callable[[Crew, Start], None]:
