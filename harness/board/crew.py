@@ -59,13 +59,16 @@ def run(workers: int, work: Callable[[threading.Event], None]) -> None:
 
 
 def _watch(crew: list[BaseProcess], start: Callable[[int], BaseProcess]) -> None:
-    while any(process.is_alive() for process in crew):
-        time.sleep(PAUSE_S)
-        for number, process in enumerate(crew):
-            if process.exitcode is not None and process.exitcode < 0:
-                print(f"{process.name}: killed by {signal.Signals(-process.exitcode).name}; another begins", flush=True)
+    while True:
+        codes = [process.exitcode for process in crew]  # one look: whoever is killed after it is found by the next
+        for number, code in enumerate(codes):
+            if code is not None and code < 0:
+                print(f"{crew[number].name}: killed by {signal.Signals(-code).name}; another begins", flush=True)
                 crew[number] = start(number)
-    if all(process.exitcode for process in crew):
+        if all(code is not None and code >= 0 for code in codes):
+            break
+        time.sleep(PAUSE_S)
+    if all(codes):
         raise HarnessError("every judge ended with an error", "see the lines above; the entries wait")
 
 

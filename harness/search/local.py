@@ -49,7 +49,7 @@ class Processes:
     def ended(self) -> dict[str, str]:
         """Tell which have ended and why."""
         for number, process in enumerate(self._processes):
-            name, code = f"{socket.gethostname()}-{process.pid}", process.exitcode
+            name, code = _name(process), process.exitcode
             if code is None or name in self._ended:
                 continue
             self._ended[name] = self._words(code)
@@ -59,8 +59,8 @@ class Processes:
         return self._ended
 
     def running(self) -> int:
-        """Count those that run."""
-        return sum(process.exitcode is None for process in self._processes)
+        """Count those that have not ended, as of the last look: one that was killed since will be replaced."""
+        return sum(_name(process) not in self._ended for process in self._processes)
 
     def _words(self, code: int) -> str:
         if code == 0:
@@ -80,6 +80,11 @@ class Processes:
         for process in self._processes:
             process.join(max(0.0, end - time.monotonic()))
             process.kill()  # one that is stuck: its lease must run out
+
+
+def _name(process: BaseProcess) -> str:
+    """Name a worker as `name_of_this_worker` does in it."""
+    return f"{socket.gethostname()}-{process.pid}"
 
 
 def oom_kills() -> int:

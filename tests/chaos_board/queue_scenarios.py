@@ -12,6 +12,7 @@ from history import read
 from queue_crew import Benches, benches
 from queue_mutants import MUTANTS
 from queue_plan import Fate, Ground, content
+from queue_victims import PAUSE
 from victim import die_with_parent
 
 LEASE_S, LONGER_S = 0.6, 2.0
@@ -71,10 +72,14 @@ def a_poisonous_entry(crew: Benches, make: Make) -> None:
 
 
 def eight_want_the_last_place(crew: Benches, make: Make) -> None:
-    """Of a team that may submit two and has submitted one."""
+    """Of a team that may submit two and has submitted one; all at one moment, however busy the machine."""
     sent(crew, entries(0.01))
+    pause = crew.ground.folder / PAUSE
+    pause.touch()
     for i in range(8):
         crew.one([content(f"rival {i}", "sound", 0.01)], make())
+    crew.until(lambda: crew.saw("opened", times=9))
+    pause.unlink()
     crew.until(lambda: sum(line["event"] in ("submitted", "full") for line in read(crew.ground.folder)) == 9)
     crew.judge(make())
 

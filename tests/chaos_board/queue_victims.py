@@ -89,11 +89,14 @@ def client(ground: Ground, fate: Fate, name: str, team: int, first: int, last: i
 
 
 def one(ground: Ground, fate: Fate, name: str, contents: list[str]) -> int:
-    """Submit these entries for the first team."""
+    """Submit these entries for the first team, once nobody pauses."""
 
     def work(history: History) -> None:
         engine = opened(ground.url, history)
         hosted, number = contest.find(engine, COMPETITION), teams.find(engine, "team 0").id
+        history.write("opened")
+        while (ground.folder / PAUSE).exists():
+            time.sleep(POLL_S / 20)
         for content in contents:
             send(engine, number, hosted.id, content, content[-12:], history)
 

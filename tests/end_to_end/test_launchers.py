@@ -153,6 +153,21 @@ def test_a_killed_process_is_replaced_until_its_lives_are_spent() -> None:
     assert len(ended) == len(started) and crew.running() == 0
 
 
+def test_a_process_that_is_killed_between_two_looks_counts_as_running() -> None:
+    """Else a study whose only worker is killed at that moment would end."""
+    started: list[Dead] = []
+
+    def start(number: int) -> Dead:
+        started.append(Dead(len(started), None))
+        return started[-1]
+
+    crew = local.Processes(start, 1)
+    assert crew.ended() == {}
+    started[0].exitcode = -9
+    assert crew.running() == 1
+    assert len(crew.ended()) == 1 and crew.running() == 1 and len(started) == 2
+
+
 def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
     """Over 5 s: two processes import torch, one after the other. The lease needn't run out first."""
     url = f"sqlite:///{tmp_path}/x.db"
