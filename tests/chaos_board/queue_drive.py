@@ -33,7 +33,7 @@ AT_POINTS = 0.65
 """Share of the blows that fall at a point, the others at a random time."""
 IMPATIENT_S = 5.0
 """After which a judge that hasn't come to its point may be struck elsewhere."""
-IDLE_S, HANGS_S = 0.5, 90.0
+IDLE_S, STILL_S, HANGS_S = 0.5, 5.0, 90.0
 ENDED = (b'"event": "finished"', b'"event": "failed"')
 POISONED = b'"point": "poison"'
 READY = re.compile(rb'"event": "ready", "who": "([^"]+)"')
@@ -114,12 +114,12 @@ class Storm:
         self._bar.update(ended)
 
     def _hold_up(self) -> None:
-        """Let clients wait while the blows lag behind."""
+        """Let clients wait while the blows lag behind; not when all stands still, for most blows fall on entries."""
         plan, mark = self._plan, self._crew.ground.folder / PAUSE
         lags = self._struck["killed"] < plan.kills * (self._share() - LAG) or self._crew.woken < plan.stops * (
             self._share() - 3 * LAG
         )
-        if lags:
+        if lags and time.monotonic() < self._moved + STILL_S:
             mark.touch()
         else:
             mark.unlink(missing_ok=True)
