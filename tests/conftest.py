@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -17,6 +18,9 @@ import pytest
 import slurm
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
+
+# started in the background of a script, all of it would be deaf to Ctrl-C, which tests send
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # a busy machine makes any one example slow; whole tests are timed by --durations
 settings.register_profile("harness", deadline=None, suppress_health_check=[HealthCheck.too_slow])
