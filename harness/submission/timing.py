@@ -19,8 +19,8 @@ from harness.submission.audit import KINDS, Witness, outside_share
 from harness.submission.remote import RUNNER, Remote
 from harness.submission.scoring import Entrant
 
-BATCH_S = 0.0005
-"""A little longer than a trial's: a round trip, some 0.02 ms, is in each."""
+BATCH_S = 0.001
+"""More than twice a trial's: a batch follows a sleep, after which a part of the caches is cold."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
 MOST_RUNS = 128
