@@ -72,8 +72,8 @@ def _watch(crew: list[BaseProcess], start: Callable[[int], BaseProcess]) -> None
         raise HarnessError("every judge ended with an error", "see the lines above; the entries wait")
 
 
-def _child(parent: int, cores: list[int], work: Callable[[threading.Event], None]) -> None:
-    stop = threading.Event()
+def heed(stop: threading.Event) -> None:
+    """Have a polite signal to this process set `stop` and raise KeyboardInterrupt, once."""
 
     def end(number: int, frame: Any) -> None:
         stop.set()  # a database's driver may turn the interrupt into an error of its own
@@ -81,6 +81,11 @@ def _child(parent: int, cores: list[int], work: Callable[[threading.Event], None
 
     for polite in POLITE:
         signal.signal(polite, end)
+
+
+def _child(parent: int, cores: list[int], work: Callable[[threading.Event], None]) -> None:
+    stop = threading.Event()
+    heed(stop)
     die_with(parent, signal.SIGTERM)
     os.sched_setaffinity(0, cores)
     try:

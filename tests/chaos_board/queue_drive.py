@@ -33,7 +33,7 @@ AT_POINTS = 0.65
 """Share of the blows that fall at a point, the others at a random time."""
 IMPATIENT_S = 5.0
 """After which a judge that hasn't come to its point may be struck elsewhere."""
-IDLE_S, STILL_S, HANGS_S = 0.5, 5.0, 90.0
+IDLE_S, STILL_S, HANGS_S = 0.5, 0.5, 90.0
 ENDED = (b'"event": "finished"', b'"event": "failed"')
 POISONED = b'"point": "poison"'
 READY = re.compile(rb'"event": "ready", "who": "([^"]+)"')

@@ -55,7 +55,9 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
     """Judge entries until fate strikes, or SIGTERM; return the exit code."""
 
     def work(history: History) -> None:
-        signal.signal(signal.SIGTERM, crew._stop)
+        stop = threading.Event()
+        crew.heed(stop)  # as the product's judges do
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         worker.POLL_S = POLL_S
         engine = opened(ground.url, history)
         beats(engine, history, fate.cut_off_s)
@@ -64,7 +66,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
         judging = _judge(history, name, gives_back)
         history.write("ready")
         place = (ground.folder / "files", hosted, DATASET, ground.folder, name)
-        worker.work(engine, *place, judge=judging, lease_s=ground.lease_s)
+        worker.work(engine, *place, judge=judging, lease_s=ground.lease_s, stop=stop)
 
     return _process(ground, replace(fate, nth=1) if "give_back" in fate.point else fate, name, work)
 
