@@ -110,7 +110,9 @@ def opened(url: str, history: History) -> Engine:
     while True:
         try:
             return store.open(url)
-        except Away:
+        except HarnessError as e:
+            if not isinstance(e, Away) and "can't be used" not in e.what:
+                raise
             history.write("unopened")
             time.sleep(POLL_S)
 
