@@ -7,7 +7,7 @@ MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run (none of 
 
 Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from a second after
 all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished, `twice`:
-trials begun by two workers or finished beyond the budget, both over all our runs. Runs 12 to 17 minutes.
+trials begun by two workers or finished beyond the budget, both over all our runs. Runs 10 to 17 minutes.
 """
 
 from __future__ import annotations

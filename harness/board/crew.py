@@ -91,7 +91,7 @@ def _child(parent: int, cores: list[int], work: Callable[[threading.Event], None
     try:
         work(stop)
     except KeyboardInterrupt:
-        pass
+        pass  # as asked; `work` has given back what it had in hand
     except HarnessError as e:
         print(f"error: {e}", file=sys.stderr, flush=True)
         sys.exit(FAILED)

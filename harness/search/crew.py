@@ -52,7 +52,7 @@ class Crew(Protocol):
         """
 
     def running(self) -> int:
-        """Count the workers that run, or wait for their turn."""
+        """Count the workers that had not ended at the last look, `ended`: they run, or wait for their turn."""
 
     def stop(self) -> None:
         """Stop those that still run, give them time to let go of their slots, and clear up; safe to be called twice."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -14,6 +13,7 @@ from pathlib import Path
 from harness.parent import die_with
 from harness.search.crew import LIVES, Crew
 from harness.search.process import Job, worker
+from harness.search.worker import name_of_worker
 
 STOP_S = 30.0
 """How long a worker may take to let go of its slot."""
@@ -49,7 +49,7 @@ class Processes:
     def ended(self) -> dict[str, str]:
         """Tell which have ended and why."""
         for number, process in enumerate(self._processes):
-            name, code = _name(process), process.exitcode
+            name, code = name_of_worker(process.pid), process.exitcode
             if code is None or name in self._ended:
                 continue
             self._ended[name] = self._words(code)
@@ -60,7 +60,7 @@ class Processes:
 
     def running(self) -> int:
         """Count those that have not ended, as of the last look: one that was killed since will be replaced."""
-        return sum(_name(process) not in self._ended for process in self._processes)
+        return sum(name_of_worker(process.pid) not in self._ended for process in self._processes)
 
     def _words(self, code: int) -> str:
         if code == 0:
@@ -80,11 +80,6 @@ class Processes:
         for process in self._processes:
             process.join(max(0.0, end - time.monotonic()))
             process.kill()  # one that is stuck: its lease must run out
-
-
-def _name(process: BaseProcess) -> str:
-    """Name a worker as `name_of_this_worker` does in it."""
-    return f"{socket.gethostname()}-{process.pid}"
 
 
 def oom_kills() -> int:

@@ -24,7 +24,7 @@ from harness.search.gate import Gate
 from harness.search.proxy import Proxy, subset
 from harness.search.storage import PATIENCE_S
 from harness.search.study import Definition, Study, join
-from harness.search.worker import name_of_this_worker, work
+from harness.search.worker import name_of_worker, work
 from harness.seed import derive
 from harness.track.mirror import mirrored
 from harness.train.device import device_of
@@ -103,7 +103,7 @@ def worker(job: Job, number: int) -> bool:
     for polite in POLITE:
         signal.signal(polite, _stop)
     job.folder.mkdir(parents=True, exist_ok=True)
-    log = (job.folder / f"worker-{name_of_this_worker()}.log").open("a", buffering=1)
+    log = (job.folder / f"worker-{name_of_worker()}.log").open("a", buffering=1)
     os.dup2(log.fileno(), sys.stdout.fileno())
     os.dup2(log.fileno(), sys.stderr.fileno())
     try:
@@ -120,7 +120,7 @@ def _work(job: Job, number: int) -> None:
     torch.set_num_threads(job.threads)
     give_back()  # what the imports left
     gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
-    seed = derive(job.study.seed, name_of_this_worker(), number, time.time_ns()) % 2**32
+    seed = derive(job.study.seed, name_of_worker(), number, time.time_ns()) % 2**32
     dataset = load(job.data_name, job.data_options)
     shared = join(job.study, job.definition(dataset), job.url, seed, job.patience_s, job.storage_proxy)
     task = job.task(dataset)

@@ -54,9 +54,9 @@ class Deadline(BaseException):
     """The study's time is over; like KeyboardInterrupt, it is no failure of the trial."""
 
 
-def name_of_this_worker() -> str:
-    """Name this worker for people: host and process."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+def name_of_worker(process: int | None = None) -> str:
+    """Name a worker for people: host and process, this one by default."""
+    return f"{socket.gethostname()}-{process or os.getpid()}"
 
 
 def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None) -> int:
@@ -69,7 +69,7 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
         HarnessError: the database was away for too long, or the disk is full; the same command goes on from there.
     """
     # the name alone isn't unique: containers have equal ones, and a process number comes back
-    owner, finished = f"{name_of_this_worker()}/{uuid.uuid4().hex[:8]}", 0
+    owner, finished = f"{name_of_worker()}/{uuid.uuid4().hex[:8]}", 0
     end = _end(shared, deadline)
     for folder, outcome in outbox.waiting(place(0).parent):
         if outcome.study == shared.settings.name:

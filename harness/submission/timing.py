@@ -20,7 +20,7 @@ from harness.submission.remote import RUNNER, Remote
 from harness.submission.scoring import Entrant
 
 BATCH_S = 0.001
-"""More than twice a trial's: a batch follows a sleep, after which a part of the caches is cold."""
+"""More than twice a trial's: a batch follows a sleep, and the shorter it is, the slower its runs."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
 MOST_RUNS = 128

@@ -323,6 +323,23 @@ def test_an_interrupt_that_a_driver_made_an_error_of_gives_the_entry_back(lite: 
     assert (entry.state, entry.tries) == ("WAITING", 0)
 
 
+class Judge:
+    """A process that has ended."""
+
+    def __init__(self, exitcode: int) -> None:
+        self.name, self.exitcode = "judge 0", exitcode
+
+    def is_alive(self) -> bool:
+        return False
+
+
+def test_a_judge_that_is_killed_before_the_next_look_is_replaced() -> None:
+    """Though it was the only one, and nobody is alive at that moment."""
+    judges = [Judge(-9)]
+    crew._watch(judges, lambda number: Judge(0))
+    assert judges[0].exitcode == 0
+
+
 def test_the_number_of_judges_is_checked(lite: Engine) -> None:
     """One a processor at most."""
     with pytest.raises(HarnessError, match="workers=0: allowed: 1 to"):

@@ -104,7 +104,7 @@ def _work(ground: Ground, fate: Fate, history: History) -> None:
     settings.lease_s = ground.lease_s  # shorter than users may set it, so that nobody need wait
     shared = join(settings, DEFINITION, ground.url, time.time_ns() % 2**32)
     beats(shared, history, time.monotonic() + fate.cut_off_s)
-    history.write("joined", owner=worker.name_of_this_worker())
+    history.write("joined", owner=worker.name_of_worker())
     if fate.heir_of:
         ledger.died(shared, fate.heir_of, "its worker was killed by signal 9")
     place = (ground.folder / ground.study).joinpath

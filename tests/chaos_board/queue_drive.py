@@ -33,7 +33,8 @@ AT_POINTS = 0.65
 """Share of the blows that fall at a point, the others at a random time."""
 IMPATIENT_S = 5.0
 """After which a judge that hasn't come to its point may be struck elsewhere."""
-IDLE_S, STILL_S, HANGS_S = 0.5, 0.5, 90.0
+IDLE_S, HANGS_S = 0.5, 90.0
+"""After so long without a line in the history no entry waits, and the storm is taken to hang."""
 ENDED = (b'"event": "finished"', b'"event": "failed"')
 POISONED = b'"point": "poison"'
 READY = re.compile(rb'"event": "ready", "who": "([^"]+)"')
@@ -119,7 +120,7 @@ class Storm:
         lags = self._struck["killed"] < plan.kills * (self._share() - LAG) or self._crew.woken < plan.stops * (
             self._share() - 3 * LAG
         )
-        if lags and time.monotonic() < self._moved + STILL_S:
+        if lags and time.monotonic() < self._moved + IDLE_S:
             mark.touch()
         else:
             mark.unlink(missing_ok=True)

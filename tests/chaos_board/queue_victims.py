@@ -28,7 +28,6 @@ from sqlalchemy.exc import OperationalError
 from harness import database
 from harness.board import contest, crew, queue, store, teams, worker
 from harness.board.quota import Full
-from harness.database import Away
 from harness.errors import HarnessError
 from harness.submission.refused import Refused
 from harness.submission.verdict import Verdict
@@ -38,6 +37,8 @@ POLL_S = LAST_PAUSE_S = 0.2
 """Leases are a sixtieth of real ones: so are pauses."""
 BACKLOG = 60
 """Waiting entries at which clients pause, so that they still submit when the storm ends."""
+OPENS_S = 20.0
+"""How long a command is given again that finds the database away as it begins."""
 PAUSE = "pause"
 """The file at which they pause, too: the driver's, when the blows lag behind the entries."""
 
@@ -57,7 +58,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
     def work(history: History) -> None:
         stop = threading.Event()
         crew.heed(stop)  # as the product's judges do
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_process`
         worker.POLL_S = POLL_S
         engine = opened(ground.url, history)
         beats(engine, history, fate.cut_off_s)
@@ -107,11 +108,12 @@ def one(ground: Ground, fate: Fate, name: str, contents: list[str]) -> int:
 
 def opened(url: str, history: History) -> Engine:
     """Open the board; whoever finds it away at that moment gives the same command again, as the error says."""
+    end = time.monotonic() + OPENS_S
     while True:
         try:
             return store.open(url)
-        except HarnessError as e:
-            if not isinstance(e, Away) and "can't be used" not in e.what:
+        except HarnessError:
+            if time.monotonic() > end:
                 raise
             history.write("unopened")
             time.sleep(POLL_S)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
-from harness.search import ledger, outbox, worker
+from harness.search import budget, ledger, outbox, worker
 from harness.search.storage import PATIENCE_S
 from harness.search.study import Definition, Shared, Study, join
 
@@ -142,3 +144,25 @@ def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
     """Wait for a worker to end and return its exit code; None if it is still running."""
     process.join(within_s)
     return process.exitcode
+
+
+def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], dict[str, Any]]) -> int:
+    """Work in this process."""
+    return worker.work(shared, lambda trial, earlier: run(trial), lambda number: folder / str(number))
+
+
+def check(shared: Shared, trials: int) -> list[FrozenTrial]:
+    """Make sure that exactly `trials` trials finished, each counted once, and that none is left half-way."""
+    found = shared.optuna.get_trials(deepcopy=False)
+    states = Counter(t.state for t in found)
+    counts = budget.counts(shared.engine, "cheap", trials)
+    assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}, f"budget unfinished: {counts}"
+    assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == trials
+    assert not states[TrialState.RUNNING] and not states[TrialState.WAITING]
+    assert all(t.user_attrs["reason"] for t in found if t.state == TrialState.FAIL)
+    return found
+
+
+def failed(trials: list[FrozenTrial]) -> list[str]:
+    """The reasons of the trials that failed."""
+    return [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cheap import ended, figures, opened, start, until
+from cheap import ended, failed, figures, opened, start, until
 from optuna.trial import FrozenTrial, TrialState
 
 pytest.importorskip("grpc", reason="grpcio isn't installed (pip install 'harness[scale]')")
@@ -76,11 +76,6 @@ def check(url: str, trials: int) -> list[FrozenTrial]:
     return found
 
 
-def reasons(trials: list[FrozenTrial]) -> list[str]:
-    """Why trials failed."""
-    return [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]
-
-
 def test_a_budget_is_exact_with_a_worker_killed_in_its_trial(postgres_url: str, proxy: Proxy, tmp_path: Path) -> None:
     """Over 5 s where both cores are busy: five processes. Three workers share the proxy; a fourth is killed."""
     victim = start(postgres_url, 9, tmp_path, LEASE_S, "suggest_then_hang", proxy=proxy.at)
@@ -89,7 +84,7 @@ def test_a_budget_is_exact_with_a_worker_killed_in_its_trial(postgres_url: str, 
     victim.kill()
     assert [ended(w) for w in others] == [0, 0, 0]
     trials = check(postgres_url, 9)
-    assert reasons(trials) == ["its worker died"]
+    assert failed(trials) == ["its worker died"]
     assert all("slot" in t.user_attrs for t in trials), "some went past the proxy"
 
 
@@ -136,7 +131,7 @@ def test_without_the_repair_an_orphan_would_stay(
         check(postgres_url, 2)
     monkeypatch.undo()
     ledger.close_orphans(opened(postgres_url, 2))  # one without a proxy mends it, too
-    assert reasons(check(postgres_url, 2)) == [ledger.UNNOTED]
+    assert failed(check(postgres_url, 2)) == [ledger.UNNOTED]
 
 
 def test_a_trial_that_runs_is_no_orphan(postgres_url: str, proxy: Proxy, tmp_path: Path) -> None:
@@ -184,7 +179,7 @@ def test_a_study_survives_a_proxy_that_is_killed_and_started_again(
     assert [w.exitcode for w in workers] == [None, None]
     proxy.start()
     assert [ended(w) for w in workers] == [0, 0]
-    assert not reasons(check(postgres_url, 16)), "a trial failed for the proxy"
+    assert not failed(check(postgres_url, 16)), "a trial failed for the proxy"
 
 
 def test_a_trial_begun_before_a_restart_goes_on_after_it(postgres_url: str, proxy: Proxy, tmp_path: Path) -> None:
@@ -196,7 +191,7 @@ def test_a_trial_begun_before_a_restart_goes_on_after_it(postgres_url: str, prox
         return figures(trial)
 
     work(opened(postgres_url, 1, proxy=proxy.at), run, lambda number: tmp_path / str(number))
-    assert not reasons(check(postgres_url, 1))
+    assert not failed(check(postgres_url, 1))
 
 
 def test_a_proxy_that_stays_away_is_named_and_nothing_is_lost(postgres_url: str, proxy: Proxy, tmp_path: Path) -> None:
@@ -215,7 +210,7 @@ def test_a_proxy_that_stays_away_is_named_and_nothing_is_lost(postgres_url: str,
     assert outbox.read(tmp_path / "0") is not None
 
     work(opened(postgres_url, 2, LEASE_S), lambda t, _: figures(t), lambda n: tmp_path / str(n))  # without the proxy
-    assert not reasons(check(postgres_url, 2))
+    assert not failed(check(postgres_url, 2))
 
 
 def test_a_proxy_that_falls_silent_is_noticed(postgres_url: str, proxy: Proxy, tmp_path: Path) -> None:

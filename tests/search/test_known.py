@@ -14,14 +14,6 @@ from harness.search.storage import together
 from harness.search.worker import work
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    return (
-        f"sqlite:///{tmp_path}/x.db" if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
-    )
-
-
 def commits(engine: sa.Engine) -> list[Any]:
     """List the commits of an engine from here on."""
     seen: list[Any] = []

@@ -22,14 +22,6 @@ from harness.search.study import Shared
 from harness.search.worker import work
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    return (
-        f"sqlite:///{tmp_path}/x.db" if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
-    )
-
-
 def finish(shared: Shared, trials: int, folder: Path) -> None:
     """Run some trials of the budget; the second is pruned."""
     whole, shared.settings.trials = shared.settings.trials, trials
