@@ -99,7 +99,7 @@ def run(code: str, *arguments: Any, **environment: str) -> str:
     """Run code in a fresh interpreter; return what it printed."""
     quiet = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -112,8 +112,8 @@ def twice_held(engine: sa.Engine) -> tuple[Slot, Slot]:
 
 def after_an_outage(engine: sa.Engine) -> tuple[Slot | None, bool]:
     """Let a holder be away for longer than its lease, and another come first, twice; return what each gets."""
-    holder = on(engine, budget.claim, "s", "holder", lease_s=0.4, trials=1)
-    time.sleep(0.5)
+    holder = on(engine, budget.claim, "s", "holder", lease_s=1, trials=1)
+    time.sleep(1.1)
     taken = on(engine, budget.claim, "s", "other", lease_s=60, trials=1)
     time.sleep(0.05)
     taken = taken or on(engine, budget.claim, "s", "other", lease_s=60, trials=1)

@@ -171,11 +171,12 @@ def test_a_study_survives_a_proxy_that_is_killed_and_started_again(
     postgres_url: str, proxy: Proxy, tmp_path: Path
 ) -> None:
     """Over 5 s: two workers are at work throughout, and wait while it is away."""
+    beside = opened(postgres_url, 16).engine
     workers = [start(postgres_url, 16, tmp_path, behaviour="steady", proxy=proxy.at) for _ in range(2)]
-    until(lambda: budget.counts(opened(postgres_url, 16).engine, "cheap", 16)["done"] > 2)
+    until(lambda: budget.counts(beside, "cheap", 16)["done"] > 2)
     proxy.kill()
     time.sleep(1.0)
-    assert budget.counts(opened(postgres_url, 16).engine, "cheap", 16)["free"], "too late: the study was over"
+    assert budget.counts(beside, "cheap", 16)["free"], "too late: the study was over"
     assert [w.exitcode for w in workers] == [None, None]
     proxy.start()
     assert [ended(w) for w in workers] == [0, 0]
