@@ -21,11 +21,12 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import contest, log, serve, store, tables, teams
+from harness.board import contest, log, store, tables, teams
 from harness.board.contest import Hosted
-from harness.board.web import create_app
 from harness.data.split import Dataset, Images
 from harness.measure.competition import Competition, Figures, points
+from harness.web import serve
+from harness.web.app import create_app
 
 BATCH = 10_000
 

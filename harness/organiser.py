@@ -223,9 +223,9 @@ def work(arguments: list[str], as_json: bool) -> None:
 
 def serve(arguments: list[str], as_json: bool) -> None:
     """Serve a competition's board, its API and the upload of entries, until Ctrl-C."""
-    from harness.board import serve as server
-    from harness.board.guard import Bounds
-    from harness.board.web import create_app
+    from harness.web import serve as server
+    from harness.web.app import create_app
+    from harness.web.guard import Bounds
 
     settings = _settings(arguments)
     names = [*Bounds().hosts, settings.host, *settings.hosts.split(",")]

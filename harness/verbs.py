@@ -133,7 +133,7 @@ def submit(arguments: list[str], as_json: bool) -> None:
     if len(names) != 1:
         fix = "python -m harness submit submissions/NAME url=https://..."
         raise HarnessError(f"submit: {len(names)} submissions given", fix)
-    from harness.board import client
+    from harness.web import client
 
     settings: config.Send = config.load("send", [a for a in arguments if "=" in a])
     told = client.submit(Path(names[0]), settings.url, settings.token, debug=settings.debug, wait=settings.wait)

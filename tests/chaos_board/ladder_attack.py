@@ -16,15 +16,15 @@ import staged
 from sqlalchemy import Engine
 
 from harness.board import contest, store, teams, worker
-from harness.board.guard import Bounds
 from harness.board.ladder import climb
 from harness.board.tables import Judgement
-from harness.board.web import create_app
 from harness.data.split import Dataset, Images
 from harness.measure.competition import Competition, Figures
 from harness.measure.quality import macro_f1
 from harness.submission import predictions
 from harness.submission.verdict import Verdict
+from harness.web.app import create_app
+from harness.web.guard import Bounds
 
 RULES = Competition(name="coins", f1_target=0.8)
 

@@ -18,16 +18,16 @@ from staged import Staged, running
 from harness import config
 from harness.board import contest, store, teams
 from harness.board.contest import Contest
-from harness.board.guard import Bounds
-from harness.board.web import create_app
 from harness.errors import HarnessError
+from harness.web.app import create_app
+from harness.web.guard import Bounds
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-EXAMPLE = Path(__file__).parents[3] / "submissions" / "example"
+EXAMPLE = Path(__file__).parents[2] / "submissions" / "example"
 PHONE = {"width": 360, "height": 740}
 PAGES = ("/", "/queue", "/upload", "/team", "/rules")
 JUDGED_MS = 120_000

@@ -36,7 +36,7 @@ def test_whatever_is_sent_no_reply_is_a_5xx(tmp_path: Path) -> None:
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-    from harness.board.guard import Bounds
+    from harness.web.guard import Bounds
 
     staged = stage(tmp_path, Bounds(hosts=("localhost",), wrong_tokens=10_000), submissions_a_day=10_000)
     judged(staged, "A", 0.9, 0.5)

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from staged import Staged, bearer, packed, verdict
 
-from harness.board import client as teams_end
 from harness.board import entries, queue
 from harness.errors import HarnessError
+from harness.web import client as teams_end
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Take the pictures of the board that the docs show: python tests/board/web/pictures.py
+"""Take the pictures of the board that the docs show: python tests/web/pictures.py
 
 A made-up competition with made-up teams and figures; Debian's chromium.
 """
@@ -16,7 +16,7 @@ from test_browser import ARGUMENTS, CHROMIUM
 
 from harness.board import queue, teams
 
-OUT = Path(__file__).parents[3] / "docs" / "pictures"
+OUT = Path(__file__).parents[2] / "docs" / "pictures"
 NAMES = (
     "Blue Whales", "gradient descenders", "Team 7", "Schnelle Füße", "owlbears", "Zeno", "Nachtschicht", "quantised",
     "pruned to death", "Lab 4", "Les Poissons", "ResNot", "coffee",

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from jinja2 import Environment
 from staged import Staged, bearer, client_of, form, judged, packed, stage, waiting
 
-from harness.board import teams, web
+from harness.board import teams
 from harness.errors import HarnessError
+from harness.web import pages
 
 PLAIN = "plain"
 PAYLOADS = [
@@ -88,7 +89,7 @@ def fill(staged: Staged, text: str, *fields: str) -> None:
     staged.app.state.site.boards._pages.clear()
 
 
-def pages(staged: Staged) -> Iterator[tuple[str, str]]:
+def every_page(staged: Staged) -> Iterator[tuple[str, str]]:
     """Read every page, as team A."""
     client, team = client_of(staged), staged.teams["A"].id
     for path in ("/", "/rules", "/queue", "/team", f"/teams/{team}", "/entries/1", "/entries/2", "/entries/3"):
@@ -100,23 +101,23 @@ def pages(staged: Staged) -> Iterator[tuple[str, str]]:
 def test_no_text_becomes_a_part_of_a_page(shared: Staged) -> None:
     """34 payloads in all fields, some at a time: every page has the elements that it has with a plain word there."""
     fill(shared, PLAIN)
-    before = {path: Nodes(text).found for path, text in pages(shared)}
+    before = {path: Nodes(text).found for path, text in every_page(shared)}
     for first in range(0, len(PAYLOADS), 4):
         some = " ".join(PAYLOADS[first : first + 4])
         fill(shared, some)
-        for path, text in pages(shared):
+        for path, text in every_page(shared):
             assert Nodes(text).found == before[path], (path, some)
 
 
 def test_a_page_without_escaping_is_caught(shared: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: with Jinja's escaping off, the comparison above fails."""
-    raw = Environment(loader=web.PAGES.loader, autoescape=False, trim_blocks=True, lstrip_blocks=True)
-    raw.filters |= web.PAGES.filters
+    raw = Environment(loader=pages.PAGES.loader, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    raw.filters |= pages.PAGES.filters
     fill(shared, PLAIN, "team")
-    before = dict(pages(shared))
+    before = dict(every_page(shared))
     fill(shared, PAYLOADS[0], "team")
-    monkeypatch.setattr(web, "PAGES", raw)
-    assert any(Nodes(text).found != Nodes(before[path]).found for path, text in pages(shared))
+    monkeypatch.setattr(pages, "PAGES", raw)
+    assert any(Nodes(text).found != Nodes(before[path]).found for path, text in every_page(shared))
     monkeypatch.undo()
     fill(shared, PLAIN, "team")
 
@@ -124,7 +125,7 @@ def test_a_page_without_escaping_is_caught(shared: Staged, monkeypatch: pytest.M
 def test_a_link_that_got_past_the_check_is_no_script(shared: Staged) -> None:
     """The column holds https alone; should another get in, no page has it as an address."""
     fill(shared, "javascript:alert(1)", "url")
-    for path, text in pages(shared):
+    for path, text in every_page(shared):
         assert 'href="javascript' not in text, path
     fill(shared, "", "url")
 

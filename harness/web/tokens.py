@@ -11,8 +11,8 @@ from collections import OrderedDict, deque
 from sqlalchemy import Engine
 
 from harness.board import teams
-from harness.board.declined import Declined
 from harness.board.teams import Team
+from harness.web.declined import Declined
 
 MINUTE_S = 60
 REMEMBERED = 10_000

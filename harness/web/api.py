@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from harness.board import picks, teams, told
-from harness.board.declined import Problem
-from harness.board.site import FORM, Asking, Here, Member, received
+from harness.board import picks, teams
 from harness.board.teams import LONGEST_URL
+from harness.web import told
+from harness.web.declined import Problem
+from harness.web.site import FORM, Asking, Here, Member, received
 
 LARGEST = 2**31 - 1
 """Of the numbers that the databases count with."""

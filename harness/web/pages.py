@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Form, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
+from fastapi import APIRouter, Form, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from harness.board import api, contest, picks, picture, standings, teams, told, upload
-from harness.board.api import Before, Number, Page
+from harness.board import picks, standings, teams
 from harness.board.contest import Hosted
-from harness.board.declined import Declined, Problem, declined
-from harness.board.guard import HEADERS, Bounds, Guard
-from harness.board.site import Asking, Here, Site, address, received
 from harness.board.teams import Team
-from harness.board.tokens import Tokens
-from harness.errors import HarnessError
-
-STATIC = Path(__file__).with_name("static")
-FORM_BYTES = 1_000_000
-"""An upload's body beyond its files."""
-MACHINES = ("/api/", "/openapi.json")
-BROKEN = Problem(
-    "server", "the server made a mistake; it has been logged", "try again; if it stays so tell the organiser"
-)
-WORDS = {404: ("missing", "there is no such page"), 405: ("method", "this address doesn't take that method")}
+from harness.web import picture, told, upload
+from harness.web.api import Before, Number, Page
+from harness.web.site import Asking, Here, Site, address, received
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 Token = Annotated[str, Form(max_length=upload.LONGEST_FIELD)]
-
-
-def create_app(engine: Engine, root: Path, competition: str = "", bounds: Bounds | None = None) -> FastAPI:
-    """Make the application that serves one competition.
-
-    root: of the entries' files. competition: may be left empty where the database has one.
-
-    Raises:
-        HarnessError: there is no such competition.
-    """
-    hosted = contest.find(engine, competition)
-    bounds = replace(bounds or Bounds(), upload_bytes=_upload_bytes(hosted))
-    app = FastAPI(title=f"Competition {hosted.name}", version="1", docs_url=None, redoc_url=None)
-    app.state.site = Site(
-        engine, root, hosted.name, bounds, Tokens(engine, bounds.wrong_tokens), upload.Lanes(bounds),
-        told.Boards(engine),
-    )  # fmt: skip
-    app.include_router(api.router)
-    app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC))
-    app.add_middleware(Guard, bounds=bounds)
-    for kind in (HarnessError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, _declined)
-    return app
 
 
 @router.get("/")
@@ -95,20 +52,20 @@ def table(here: Here, board: told.Which | None = None) -> Response:
 @router.get("/rules")
 def rules(here: Here, request: Request) -> Response:
     """Show what the competition asks for."""
-    return _page(request, "rules", here.hosted())
+    return render(request, "rules", here.hosted())
 
 
 @router.get("/queue")
 def queue(here: Here, request: Request) -> Response:
     """Show what waits."""
     hosted = here.hosted()
-    return _page(request, "queue", hosted, queue=told.queue_of(here.engine, hosted))
+    return render(request, "queue", hosted, queue=told.queue_of(here.engine, hosted))
 
 
 @router.get("/upload")
 def form(here: Here, request: Request) -> Response:
     """Show the form for an entry."""
-    return _page(request, "upload", here.hosted())
+    return render(request, "upload", here.hosted())
 
 
 @router.post("/upload")
@@ -134,13 +91,13 @@ def own_entry(here: Here, request: Request, number: Number, token: Token = "") -
 def team(here: Here, request: Request, number: Number) -> Response:
     """Show a team."""
     hosted = here.hosted()
-    return _page(request, "team", hosted, team=told.team(here.engine, here.boards, hosted, number))
+    return render(request, "team", hosted, team=told.team(here.engine, here.boards, hosted, number))
 
 
 @router.get("/team")
 def mine(here: Here, who: Asking, request: Request, before: Before = None) -> Response:
     """Show a team all of itself, or ask for its token."""
-    return _page(request, "ask", here.hosted()) if who is None else _mine(here, request, who, before)
+    return render(request, "ask", here.hosted()) if who is None else _mine(here, request, who, before)
 
 
 @router.post("/team")
@@ -171,59 +128,24 @@ def set_page(
 
 def _mine(here: Site, request: Request, who: Team, before: int | None = None, done: str = "") -> Response:
     hosted = here.hosted()
-    return _page(request, "mine", hosted, mine=told.mine(here.engine, here.boards, hosted, who, before), done=done)
+    return render(request, "mine", hosted, mine=told.mine(here.engine, here.boards, hosted, who, before), done=done)
 
 
 def _entry(here: Site, request: Request, number: int, who: Team | None, done: str = "") -> Response:
     hosted = here.hosted()
     found = told.entry(here.engine, here.boards, hosted, number, who)
-    return _page(request, "entry", hosted, 201 if done == "received" else 200, told=found, done=done)
+    return render(request, "entry", hosted, 201 if done == "received" else 200, told=found, done=done)
 
 
-def _page(request: Request, page: str, hosted: Hosted | None, code: int = 200, **shown: Any) -> Response:
+def render(request: Request, name: str, hosted: Hosted | None, code: int = 200, **shown: Any) -> Response:
+    """Make a page of a template. hosted: None where a database that is away must not matter."""
     rules = None if hosted is None else told.rules(hosted)
-    return HTMLResponse(_text(request, page, rules, **shown), code)
+    return HTMLResponse(_text(request, name, rules, **shown), code)
 
 
 def _text(request: Request, page: str, rules: told.Rules | None, **shown: Any) -> str:
     always = {"name": request.app.state.site.name, "rules": rules, "here": request.url.path}
     return PAGES.get_template(f"{page}.html").render(always | shown)
-
-
-def _declined(request: Request, error: Exception) -> Response:
-    """Answer with what was wrong: as an object for programs, as a page for people."""
-    found = _understood(error)
-    headers = {} if found.retry_s is None else {"retry-after": str(max(1, round(found.retry_s)))}
-    if found.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    problem = Problem(found.reason, found.what, found.fix)
-    if request.url.path.startswith(MACHINES):
-        reply: Response = JSONResponse(problem.__dict__, found.status)
-    else:
-        reply = _page(request, "problem", None, found.status, problem=problem, status=found.status)
-    reply.headers.update(headers | (HEADERS if found.status == 500 else {}))  # made outside of the guard
-    return reply
-
-
-def _understood(error: BaseException) -> Declined:
-    if isinstance(error, HarnessError):
-        return declined(error)
-    if isinstance(error, HTTPException):
-        if isinstance(error.__cause__, Declined):  # FastAPI wraps what goes wrong while it reads a body
-            return error.__cause__
-        reason, what = WORDS.get(error.status_code, ("request", "the request can't be understood"))
-        return Declined(error.status_code, reason, what, "see /openapi.json for what there is")
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Declined(422, "request", f"{ascii(where)[1:-1][:100]}: {first['msg'][:200]}", "see /openapi.json")
-    logging.getLogger("uvicorn.error").debug("a fault of ours; uvicorn logs its traceback")
-    return Declined(500, BROKEN.reason, BROKEN.message, BROKEN.fix)
-
-
-def _upload_bytes(hosted: Hosted) -> int:
-    limits = hosted.contest.limits()
-    return limits.model_bytes + limits.predictions_bytes + limits.manifest_bytes + FORM_BYTES
 
 
 def _when(seconds: float | None) -> str:
@@ -259,7 +181,7 @@ def _fixed(value: float | None) -> str:
 
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("harness.board"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("harness.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes, "digits": _digits, "fixed": _fixed}

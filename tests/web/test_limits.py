@@ -20,9 +20,10 @@ from staged import Staged, bearer, form, judged, packed, stage
 SERVER = """
 import sys; sys.path.insert(0, {here!r})
 from pathlib import Path
-from harness.board import serve, store
-from harness.board.guard import Bounds
-from harness.board.web import create_app
+from harness.board import store
+from harness.web import serve
+from harness.web.guard import Bounds
+from harness.web.app import create_app
 serve.HEAD_S = {head_s}
 bounds = Bounds(hosts=("localhost",), idle_s={idle_s}, grace_s={grace_s}, least_bytes_s=2000, uploads_of_team=20)
 app = create_app(store.open({url!r}), Path({files!r}), "", bounds)

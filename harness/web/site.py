@@ -12,11 +12,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from harness.board import contest, intake, told, upload
+from harness.board import contest, intake
 from harness.board.contest import Hosted
-from harness.board.guard import Bounds
 from harness.board.teams import Team
-from harness.board.tokens import Tokens, unknown
+from harness.web import told, upload
+from harness.web.guard import Bounds
+from harness.web.tokens import Tokens, unknown
 
 PARTS = {name: {"type": "string", "format": "binary"} for name in upload.PARTS}
 FORM: dict[str, Any] = {

@@ -18,14 +18,15 @@ import numpy as np
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from harness.board import contest, queue, serve, store, teams
+from harness.board import contest, queue, store, teams
 from harness.board.contest import Hosted
-from harness.board.guard import Bounds
 from harness.board.teams import Team
-from harness.board.web import create_app
 from harness.data.split import Dataset, Images
 from harness.measure.competition import Competition, Figures, points
 from harness.submission.verdict import Verdict
+from harness.web import serve
+from harness.web.app import create_app
+from harness.web.guard import Bounds
 
 CLASSES = ("cat", "dog", "owl")
 RULES = {

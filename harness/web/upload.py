@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from harness.board import files
-from harness.board.declined import Declined
 from harness.board.files import Inbox
-from harness.board.guard import Bounds
 from harness.board.teams import Team
-from harness.board.tokens import unknown
 from harness.submission.limits import Limits
 from harness.submission.manifest import MANIFEST, MODEL, PREDICTIONS
+from harness.web.declined import Declined
+from harness.web.guard import Bounds
+from harness.web.tokens import unknown
 
 PARTS = {"model": MODEL, "predictions": PREDICTIONS, "manifest": MANIFEST}
 """The form's files. What a client calls them is never looked at."""

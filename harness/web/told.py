@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 
 from harness.board import entries, line, queue, quota, standings, teams
 from harness.board.contest import Hosted
-from harness.board.declined import Declined, missing
 from harness.board.entries import Seen
 from harness.board.standings import Place
 from harness.board.teams import Team
 from harness.measure.competition import direction
+from harness.web.declined import Declined, missing
 
 Which = Literal["public", "private"]
 PAGE = 100

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from staged import Staged, judged
 
-from harness.board import picture
 from harness.board.standings import Place
+from harness.web import picture
 
 figures = st.tuples(st.integers(0, 100), st.integers(1, 100))
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from staged import Staged, bearer, client_of, form, judged, packed, waiting
 from starlette.routing import Mount
 
-from harness.board.guard import Bounds
+from harness.web.guard import Bounds
 
 SECRET = "nobody-else-sees-this"
 ROLES = ("anonymous", "wrong", "revoked", "B", "A")
