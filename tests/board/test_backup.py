@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from test_files import put
 
 from harness import postgres
-from harness.board import audit, files, queue, standings, store, teams
+from harness.board import audit, contest, files, queue, standings, store, teams
 from harness.board.backup import backup
 from harness.board.tables import Entry
 from harness.errors import HarnessError
@@ -84,22 +84,45 @@ def test_missing_and_damaged_files_are_told(lite: Engine, tmp_path: Path) -> Non
     assert {p.name for p in tmp_path.iterdir() if "part" in p.name} == set()
 
 
-def test_a_server_is_dumped_by_its_own_program(postgres_server: Any, postgres_url: str, tmp_path: Path) -> None:
-    """And read back into an empty database. Takes some seconds."""
-    engine = store.open(postgres_url)
+def dumped(url: str, folder: Path) -> tuple[Path, int, list[standings.Place]]:
+    """Judge an entry on a server's board and back it up; return the copy, the log's length before it, and the board."""
+    engine = store.open(url)
     hosted, (team, _) = host(engine), teams.add(engine, "anna")
     judged(engine, team.id, hosted, "a", 0.8)
-    made = backup(engine, tmp_path / "files", tmp_path / "b")
+    rows, places = audit.audit(engine).rows, standings.public(engine, hosted)
+    made = backup(engine, folder / "files", folder / "b")
+    engine.dispose()
+    return made.database, rows, places
+
+
+def read_back(url: str) -> tuple[int, list[standings.Place]]:
+    """Open a restored board; return its log's length, once it is found sound, and its standings."""
+    engine = store.open(url)
+    found = audit.audit(engine)
+    assert found.wrong == []
+    places = standings.public(engine, contest.find(engine, "squares"))
+    engine.dispose()
+    return found.rows, places
+
+
+def test_a_postgresql_is_dumped_by_its_own_program(postgres_server: Any, postgres_url: str, tmp_path: Path) -> None:
+    """And read back into an empty database. Takes some seconds."""
+    copy, *before = dumped(postgres_url, tmp_path)
     name = f"r{uuid.uuid4().hex[:12]}"
     postgres_server.psql(f"CREATE DATABASE {name}")
     target = sa.make_url(postgres_url).set(database=name)
     plain = target.difference_update_query(["options"]).render_as_string(hide_password=False)
-    command = [postgres.programs() / "psql", plain, "--quiet", f"--file={made.database}"]
-    subprocess.run(command, check=True, capture_output=True)
-    restored = store.open(target.render_as_string(hide_password=False))
-    assert standings.public(restored, hosted) == standings.public(engine, hosted)
-    found = audit.audit(restored)
-    assert found.wrong == []
-    assert found.rows == audit.audit(engine).rows - 1  # the backup itself is noted after it
-    restored.dispose()
-    engine.dispose()
+    subprocess.run([postgres.programs() / "psql", plain, "--quiet", f"--file={copy}"], check=True, capture_output=True)
+    assert read_back(target.render_as_string(hide_password=False)) == tuple(before)
+
+
+def test_a_mariadb_is_dumped_by_its_own_program(mariadb_url: str, tmp_path: Path) -> None:
+    """And read back into an empty database. Takes some seconds."""
+    copy, *before = dumped(mariadb_url, tmp_path)
+    where = sa.make_url(mariadb_url)
+    name = f"r{uuid.uuid4().hex[:12]}"
+    client = ["mariadb", f"--host={where.host}", f"--port={where.port}", f"--user={where.username}"]
+    subprocess.run([*client, f"--execute=CREATE DATABASE {name}"], check=True, capture_output=True)
+    with copy.open() as statements:
+        subprocess.run([*client, name], stdin=statements, check=True, capture_output=True)
+    assert read_back(where.set(database=name).render_as_string(hide_password=False)) == tuple(before)
