@@ -79,7 +79,7 @@ async def submit(here: Here, who: Member, request: Request, response: Response) 
     return Accepted(number, new, f"/entries/{number}")
 
 
-@router.get("/entries/{number}")
+@router.get("/entries/{number}", openapi_extra={"security": [{}]})  # a token, or none
 def entry(here: Here, who: Asking, number: Number) -> told.Entry:
     """An entry: all of it for its team; for others what stands on the board."""
     return told.entry(here.engine, here.boards, here.hosted(), number, who)
