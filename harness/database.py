@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +73,8 @@ TURNED_AWAY = re.compile(
     r"authentication failed|no password supplied|does not exist|pg_hba\.conf|not permitted to log in"
 )
 
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGALRM)
+"""Signals whose handlers may raise; a time limit's last, since only the first one that raises is heard."""
 MOUNTS = Path("/proc/self/mountinfo")
 # One clock for all machines: the database's, never a worker's.
 NOW = {
@@ -229,7 +233,8 @@ def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where:
     """Call `act`, and call it again while the database is away, locked or full; tell of a wait that people notice.
 
     `act` begins anew each time, with a transaction of its own. Where a connection broke in a commit, the attempt before
-    may have taken effect: `act` must bear that.
+    may have taken effect: `act` must bear that. An interrupt waits for an attempt's end, which then may have taken
+    effect, too.
 
     Raises:
         Away: it is still away `patience_s` seconds after the first failure.
@@ -237,7 +242,8 @@ def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where:
     since, told, pause_s = None, False, FIRST_PAUSE_S
     while True:
         try:
-            result = act()
+            with _uninterrupted():
+                result = act()
             break
         except Exception as e:
             if not passing(e):
@@ -255,6 +261,39 @@ def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where:
     if told and since is not None:
         print(f"{where}={shown(url, where)}: works again, after {time.monotonic() - since:.0f} s", flush=True)
     return result
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back what a signal's handler raises until this is over; a second signal of a kind comes through.
+
+    It may fall anywhere in SQLAlchemy or in a driver. A statement that it leaves half read keeps a SQLite file locked
+    for as long as its traceback lives, and whoever gives a slot back meanwhile waits for himself, and all others with
+    him; a lock of the pool that it leaves taken stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main one alone
+        yield
+        return
+    before: dict[int, Any] = {number: handler for number in HELD if callable(handler := signal.getsignal(number))}
+    came: set[int] = set()
+    over = False
+
+    def note(number: int, frame: Any) -> None:
+        if over or number in came:
+            before[number](number, frame)
+        came.add(number)
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield
+    finally:
+        over = True
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in before:
+            if number in came:
+                signal.raise_signal(number)
 
 
 def _given_up(url: str | sa.URL, e: Exception, where: str, waited_s: float) -> Away:

@@ -103,8 +103,8 @@ def claim(engine: Engine, worker: str, lease_s: float, competition: int | None =
     attempts = counting()
 
     def act(connection: sa.Connection) -> Claim | None:
-        if next(attempts) and (held := _held(connection, worker)):
-            return held  # the commit that seemed to fail took effect
+        if next(attempts) and (mine := _held(connection, worker)):
+            return mine  # the commit that seemed to fail took effect
         _reap(connection)
         row = connection.execute(waiting.with_for_update(skip_locked=True)).mappings().first()
         if row is None:
@@ -186,6 +186,11 @@ def give_back(engine: Engine, claim: Claim) -> bool:
     """Let go of an entry that another judge shall take; it was no try. False if it is no longer ours."""
     values = {"state": "WAITING", "tries": claim.tries - 1, **NO_LEASE}
     return store.transact(engine, lambda connection: _change(connection, claim, **values))
+
+
+def held(engine: Engine, worker: str) -> Claim | None:
+    """Return what this worker holds by the database, though a claim's answer was lost; None for nothing."""
+    return store.look(engine, lambda connection: _held(connection, worker))
 
 
 def requeue(engine: Engine, entry: int) -> None:

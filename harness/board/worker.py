@@ -94,6 +94,9 @@ def work(
                 break
         except Away as e:
             tell(f"{e.what}; going on")  # the entry, if one was in hand, is judged again
+        except KeyboardInterrupt:
+            _hand_back(engine, worker, tell)
+            raise
         if len(failures) >= LIMPING:
             what = f"this judge failed on {LIMPING} entries in a row, by no fault of theirs"
             raise HarnessError(what, "see the lines above; mend it and start it again: the entries wait")
@@ -133,19 +136,23 @@ def _one(
         raise
     except HarnessError as e:
         well, counted, told = False, queue.fail(engine, claim, "judge", OURS, fault="judge"), f"the judge failed: {e}"
-    except KeyboardInterrupt:
-        queue.give_back(engine, claim)
-        tell(f"{head}: given back")
-        raise
     except Exception:  # a fault of ours: the entry isn't to blame, and the queue goes on
-        if stop.is_set():  # or the interrupt, which a database's driver has made an error of its own
-            queue.give_back(engine, claim)
-            tell(f"{head}: given back")
+        if stop.is_set():  # the interrupt, which a driver has made an error of its own
             raise KeyboardInterrupt from None
         well, counted = False, queue.fail(engine, claim, "judge", OURS, fault="judge")
         told = f"the judge failed:\n{traceback.format_exc()}"
     tell(f"{head}: {told}{'' if counted else ' (too late: another judge has it)'}")
     return well
+
+
+def _hand_back(engine: Engine, worker: str, tell: Tell) -> None:
+    """Give back what this worker holds, though it had no answer yet that it does."""
+    try:
+        claim = queue.held(engine, worker)
+        if claim is not None and queue.give_back(engine, claim):
+            tell(f"entry {claim.entry} ({claim.name}): given back")
+    except Away as e:
+        tell(f"{e.what}; an entry that was in hand is judged again once its lease has run out")
 
 
 def _show(engine: Engine, claim: Claim, stage: str) -> None:

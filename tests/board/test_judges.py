@@ -307,6 +307,25 @@ def test_a_killed_judge_is_replaced_and_its_entry_judged_again(lite: Engine, tmp
     assert process.exitcode is not None
 
 
+def test_an_interrupt_as_an_entry_is_claimed_gives_it_back(lite: Engine, tmp_path: Path, monkeypatch: Any) -> None:
+    """The judge had no answer yet that it holds one."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    submit(lite, team.id, hosted, "a")
+    real = queue._claimed
+
+    def struck(row: Any) -> queue.Claim:
+        monkeypatch.setattr(queue, "_claimed", real)
+        signal.raise_signal(signal.SIGINT)
+        return real(row)
+
+    monkeypatch.setattr(queue, "_claimed", struck)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=well, tell=said.append)
+    (entry,) = seen(lite)
+    assert (entry.state, entry.tries, said) == ("WAITING", 0, ["entry 1 (a): given back"])
+
+
 def test_an_interrupt_that_a_driver_made_an_error_of_gives_the_entry_back(lite: Engine, tmp_path: Path) -> None:
     """As psycopg does while it tries a connection; without the event it is a judge's fault, and a try."""
     hosted, (team, _) = host(lite), teams.add(lite, "anna")
