@@ -359,6 +359,9 @@ def test_a_key_of_the_user_ends_the_wait_at_once() -> None:
     assert time.monotonic() - began < 15
 
 
+# an interrupt
+
+
 def half_read(engine: sa.Engine) -> None:
     """Begin to read, be interrupted there, and count a step."""
     with engine.begin() as connection:
@@ -401,16 +404,16 @@ def test_within_a_transaction_it_would_leave_a_lock(tmp_path: Path, monkeypatch:
 
 def test_a_second_interrupt_comes_through() -> None:
     """Where a transaction waits for long, whoever presses the key again isn't kept."""
-    came = []
+    pressed: list[int] = []
 
     def act() -> None:
-        for _ in range(3):
-            came.append(0)
+        for key in range(3):
+            pressed.append(key)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         database.patiently(act, 1, "sqlite:///x.db")
-    assert len(came) == 2
+    assert pressed == [0, 1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
