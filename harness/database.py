@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
-import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from harness.errors import HarnessError, pick
+from harness.interrupts import uninterrupted
 
 DRIVERS = {
     "sqlite": "sqlite",
@@ -73,8 +72,6 @@ TURNED_AWAY = re.compile(
     r"authentication failed|no password supplied|does not exist|pg_hba\.conf|not permitted to log in"
 )
 
-HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGALRM)
-"""Signals whose handlers may raise; a time limit's last, since only the first one that raises is heard."""
 MOUNTS = Path("/proc/self/mountinfo")
 # One clock for all machines: the database's, never a worker's.
 NOW = {
@@ -242,7 +239,7 @@ def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where:
     since, told, pause_s = None, False, FIRST_PAUSE_S
     while True:
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 result = act()
             break
         except Exception as e:
@@ -261,39 +258,6 @@ def patiently(act: Callable[[], T], patience_s: float, url: str | sa.URL, where:
     if told and since is not None:
         print(f"{where}={shown(url, where)}: works again, after {time.monotonic() - since:.0f} s", flush=True)
     return result
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back what a signal's handler raises until this is over; a second signal of a kind comes through.
-
-    It may fall anywhere in SQLAlchemy or in a driver. A statement that it leaves half read keeps a SQLite file locked
-    for as long as its traceback lives, and whoever gives a slot back meanwhile waits for himself, and all others with
-    him; a lock of the pool that it leaves taken stays so.
-    """
-    if threading.current_thread() is not threading.main_thread():  # handlers run in the main one alone
-        yield
-        return
-    before: dict[int, Any] = {number: handler for number in HELD if callable(handler := signal.getsignal(number))}
-    came: set[int] = set()
-    over = False
-
-    def note(number: int, frame: Any) -> None:
-        if over or number in came:
-            before[number](number, frame)
-        came.add(number)
-
-    try:
-        for number in before:
-            signal.signal(number, note)
-        yield
-    finally:
-        over = True
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in before:
-            if number in came:
-                signal.raise_signal(number)
 
 
 def _given_up(url: str | sa.URL, e: Exception, where: str, waited_s: float) -> Away:
