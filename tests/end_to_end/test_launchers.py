@@ -68,7 +68,10 @@ def begun(url: str, runs: Path, command: Popen[str], count: int = 1) -> list[Fro
 
 
 def check(url: str, trials: int) -> list[str]:
-    """Make sure that exactly `trials` trials finished and none is left half-way; return why others failed."""
+    """Make sure that exactly `trials` trials finished and none is left half-way; return why others failed.
+
+    Those that a noisy machine refused to time are left out: it is what the product does, and no launcher's doing.
+    """
     shared = load("ours", url)
     found = shared.optuna.get_trials(deepcopy=False)
     states = Counter(t.state for t in found)
@@ -76,7 +79,7 @@ def check(url: str, trials: int) -> list[str]:
     assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == trials
     assert not states[TrialState.RUNNING]
-    return reasons(found)
+    return [reason for reason in reasons(found) if "the machine is too noisy" not in reason]
 
 
 def leased(url: str) -> int:
@@ -297,12 +300,15 @@ def test_ctrl_c_interrupts_ray_s_tasks(tmp_path: Path) -> None:
         tmp_path, "tune.py", "launch=ray", *LONG, "workers=2", f"storage.url={url}", f"runs={tmp_path}/runs"
     )
     workers = [int(t.user_attrs["worker"].rpartition("-")[2]) for t in begun(url, tmp_path / "runs", command, 2)]
+    failed = load("ours", url).optuna.get_trials(states=(TrialState.FAIL,))  # as a noisy machine makes some
+    over = {t.number for t in failed}
     command.send_signal(signal.SIGINT)
     out, err = command.communicate(timeout=100)
     assert command.returncode == 130 and "stopped; the same command goes on" in out, out + err
     assert not leased(url)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-    assert {t.user_attrs["reason"] for t in load("ours", url).optuna.get_trials()} == {"interrupted"}
+    running = [t for t in load("ours", url).optuna.get_trials() if t.number not in over]
+    assert [t.user_attrs["reason"] for t in running] == ["interrupted"] * 2
 
 
 # what can't go well
