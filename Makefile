@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 DEMO := runs/demo
-ALONE := tests/chaos tests/chaos_board tests/end_to_end tests/measure $(patsubst %,tests/submission/test_%.py,cheats judge timing)
+ALONE := tests/chaos tests/chaos_board tests/end_to_end tests/measure tests/judge
 BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1 worker_scaling \
 	judge board_page
 
@@ -43,8 +43,8 @@ test: setup      ## all tests that need no network and no accelerator
 chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (long)
 	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
 	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long_queue.py
-	$(BIN)/python tests/submission/matrix.py
-	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/submission/long_cheats.py
+	$(BIN)/python tests/sandbox/matrix.py
+	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/judge/long_cheats.py
 
 lint: setup      ## style and the direction of imports
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
+from harness.rules.competition import Competition
 
 
 def main(arguments: list[str]) -> None:
@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> None:
             "python inference.py run=runs/final/NAME name=NAME",
         )
     from harness.data.sets import load
+    from harness.record.run import read
     from harness.submission.pack import pack
-    from harness.train.run import read
 
     run = read(Path(folder))
     overrides = [*config.of_study(run.data, run.competition, arguments), *arguments]

@@ -21,7 +21,7 @@ from harness.measure.machine import cores
 
 def main(arguments: list[str]) -> None:
     """Train what the settings name."""
-    from harness.search.study import chosen, load
+    from harness.study.study import chosen, load
 
     study = config.given(arguments, "study")
     number = None
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
-    from harness.search import candidate as candidates
+    from harness.record import candidate as candidates
 
     named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
     if len(named) != 1:

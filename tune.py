@@ -19,20 +19,20 @@ from harness.measure.machine import cores
 def main(arguments: list[str]) -> None:
     """Run a study."""
     settings: config.Tune = config.load("tune", arguments)
-    from harness.search import launch
-    from harness.search.front import summarise
+    from harness.launch import start
+    from harness.study.summary import summarise
     from harness.train.precision import fixed
 
     name, options = config.data_options(settings.data)
-    job = launch.Job(
+    job = start.Job(
         name, options, settings.space, settings.proxy, settings.competition, settings.gate, settings.study,
         settings.storage.url, settings.latency_s, settings.device, fixed(settings.layout, settings.dtype),
         settings.track, Path(settings.runs),
         settings.slurm.cpus if settings.launch == "slurm" else max(1, cores() // max(1, settings.workers)),
         settings.launch, settings.slurm, settings.ray,
-        patience_s=settings.storage.patience_s, storage_proxy=settings.storage.proxy,
+        patience_s=settings.storage.patience_s,
     )  # fmt: skip
-    summarise(launch.run(job, settings.workers).optuna, job.folder)
+    summarise(start.run(job, settings.workers).optuna, job.folder)
 
 
 if __name__ == "__main__":

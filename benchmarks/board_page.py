@@ -21,10 +21,11 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import contest, log, store, tables, teams
-from harness.board.contest import Hosted
+from harness.board import competitions, log, store, tables, teams
+from harness.board.competitions import Hosted
 from harness.data.split import Dataset, Images
-from harness.measure.competition import Competition, Figures, points
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, points
 from harness.web import serve
 from harness.web.app import create_app
 
@@ -36,7 +37,7 @@ def host(engine: Engine) -> Hosted:
     labels = np.arange(2000) % 2
     part = Images(np.zeros((2000, 2, 2, 3), np.uint8), labels, tuple(map(str, range(2000))))
     rules = Competition(name="large", contest={"data": {"name": "large", "options": {}}})
-    return contest.create(engine, rules, Dataset("large", ("a", "b"), part, part, part))
+    return competitions.create(engine, rules, Dataset("large", ("a", "b"), part, part, part))
 
 
 def fill(engine: Engine, hosted: Hosted, count: int, names: int) -> None:

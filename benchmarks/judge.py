@@ -5,7 +5,7 @@
 Forty sound entries for the digits: networks of the harness's blocks at several widths and depths (three pairs differ
 by 2 to 5 % in time) and torchvision's, each with random features and a head that was fitted to the training images in
 closed form, so that F1 is real and nothing is trained for minutes; and five broken ones, which must be refused. Each
-goes through the whole judgement, `harness.submission.judge`: gate, sandbox, F1, timing, audit.
+goes through the whole judgement, `harness.judge.judge`: gate, sandbox, F1, timing, audit.
 
 Beside it stands the usual fixed protocol, MLPerf's single stream: the same gate and scoring, then 60 s of single runs
 in a fresh pinned process, whose 90th percentile is the figure. It takes 60 s by definition, so it is run for a few
@@ -35,7 +35,7 @@ import numpy as np
 from paired import publish
 
 from harness.errors import HarnessError
-from harness.submission.refused import Refused
+from harness.sandbox.refused import Refused
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "submissions" / "example"
 FIXED_S = 60
@@ -94,13 +94,13 @@ class _Judge:
     """The judge with all that it needs; called with an entry's folder."""
 
     def __init__(self, dataset: Any, competition: Any, cache: Path, sandbox: str) -> None:
-        from harness.measure.reference import reference_model
+        from harness.rules.reference import reference_model
 
         self.dataset, self.competition, self.cache, self.sandbox = dataset, competition, cache, sandbox
         self.reference = reference_model(competition.reference, cache)
 
     def __call__(self, entry: Path) -> dict[str, Any]:
-        from harness.submission.judge import judge
+        from harness.judge.judge import judge
 
         begin, marks = time.perf_counter(), {}
         verdict = _patiently(
@@ -223,7 +223,7 @@ def _entry(folder: Path, name: str, model: Any, side: int, dataset: Any) -> Path
 
 
 def _sealed(entry: Path, raw: dict[str, Any] | None = None) -> Path:
-    from harness.submission.manifest import sha256
+    from harness.record.files import sha256
 
     raw = raw or json.loads((entry / "manifest.json").read_text())
     raw["files"] = {name: sha256(entry / name) for name in ("model.onnx", "predictions.csv")}

@@ -98,9 +98,9 @@ def main() -> None:
 
 def _files(folder: Path) -> tuple[Path, dict[str, Path]]:
     from harness import config
-    from harness.measure.reference import reference_model
     from harness.models.build import build
     from harness.models.spec import ModelSpec
+    from harness.rules.reference import reference_model
     from harness.runtime.export import export
 
     reference = reference_model(config.load("submit", ["competition=digits"]).competition.reference, folder)

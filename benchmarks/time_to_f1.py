@@ -87,9 +87,9 @@ def ours(root: str, epochs: int, seed: int) -> tuple[float, list[float]]:
     from harness.data.augment import Augment
     from harness.data.prepare import Preprocessing, statistics
     from harness.measure.quality import macro_f1
-    from harness.train.loop import fit, predict
+    from harness.record.recipe import Recipe
+    from harness.train.fit import fit, predict
     from harness.train.precision import probe
-    from harness.train.recipe import Recipe
 
     fix = config.read_yaml(config.CONF / "proxy" / "fast_cifar.yaml")["fix"]
     recipe = {key.removeprefix("recipe."): value for key, value in fix.items() if key.startswith("recipe.")}

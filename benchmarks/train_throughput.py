@@ -2,7 +2,7 @@
 
     python benchmarks/train_throughput.py                 about 4 minutes on two cores
 
-Ours is `harness.train.loop.fit` with what the probe chose, on all cores. The peer is what a PyTorch tutorial does:
+Ours is `harness.train.fit.fit` with what the probe chose, on all cores. The peer is what a PyTorch tutorial does:
 float32, eager, DataLoader with two workers, torchvision v2 transforms on PIL images, SGD, torch's own thread settings.
 Each figure comes from a fresh process that trains for some seconds after its first steps; ours, peer and peer again
 take turns. The last line is one JSON object: `ratio` is for the residual network, `ratios` holds all three.
@@ -99,9 +99,9 @@ def ours(name: str, threads: int) -> None:
     from harness.data.augment import Augment
     from harness.data.prepare import Preprocessing, statistics
     from harness.data.split import Images
-    from harness.train.loop import fit
+    from harness.record.recipe import Recipe
+    from harness.train.fit import fit
     from harness.train.precision import probe
-    from harness.train.recipe import Recipe
 
     torch.set_num_threads(threads)
     pixels, labels = photographs()

@@ -30,18 +30,18 @@ import torch
 from paired import compared, publish
 
 from harness.measure import cache
-from harness.measure.competition import Competition
 from harness.measure.process import predict
-from harness.measure.reference import reference_model
 from harness.models.build import build
 from harness.models.spec import ModelSpec
+from harness.record.journal import Journal
+from harness.rules.competition import Competition
+from harness.rules.reference import reference_model
 from harness.runtime.export import export
-from harness.search.duplicate import refuse
+from harness.search.duplicates import refuse
 from harness.search.gate import Known
-from harness.search.storage import together
-from harness.search.study import PATIENCE_S, SAMPLERS, Definition, Shared, Study, join
-from harness.search.worker import work
-from harness.track.journal import Journal
+from harness.study.storage import together
+from harness.study.study import PATIENCE_S, SAMPLERS, Definition, Shared, Study, join
+from harness.study.worker import work
 from harness.track.mirror import mirrored
 from harness.train.heap import give_back
 
@@ -218,7 +218,7 @@ def database_part(folder: Path) -> dict[str, dict[int, dict[str, list[float]]]]:
 
 def other_parts(folder: Path) -> dict[str, float]:
     """Measure what else a trial does around its training, ms a trial: medians of five, the first of each left out."""
-    code = "import harness.search.launch"
+    code = "import harness.launch.start"
     model = build(ModelSpec.from_dict(NET, "net"), 10, 32)
     path, reference = folder / "model.onnx", reference_model(COMPETITION.reference, folder)
     export(model, 32, path)

@@ -34,10 +34,10 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 from paired import compared, publish
 
-from harness.search import ledger
-from harness.search.storage import together
-from harness.search.study import Definition, Study, join
-from harness.search.worker import work
+from harness.study import ledger
+from harness.study.storage import together
+from harness.study.study import Definition, Study, join
+from harness.study.worker import work
 
 WORKERS = (1, 4, 16, 32, 64)
 ROUNDS = {64: 2}  # of the others one
@@ -48,7 +48,7 @@ LEASE_S = 6.0  # ours; the peer's heartbeat is as frequent, and its grace period
 DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
 CONTEXT = get_context("forkserver")
 # by names that are found wherever this is run from: 64 workers that each import torch themselves take 24 GB
-CONTEXT.set_forkserver_preload(["optuna.study", "harness.search.ledger", "harness.search.worker"])
+CONTEXT.set_forkserver_preload(["optuna.study", "harness.study.ledger", "harness.study.worker"])
 
 
 def note(history: Path, **row: Any) -> None:

@@ -21,7 +21,6 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
   db stop                          stop it
   db url                           its storage.url, with the password
-  db proxy                         Optuna's gRPC proxy before storage.url, for many workers (host=0.0.0.0 port=N)
 
  the organiser's (docs/organiser.md):
   competition create FILE          host a competition: a YAML file, or a name in conf/competition

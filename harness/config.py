@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import database
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
-from harness.measure.competition import Competition
+from harness.rules.competition import Competition
 from harness.settings import Db, Organise, Send, Submit, Train, Tune
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -14,11 +14,12 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from harness import config, verbs
-from harness.board import contest, drawn, entries, log, queue, store, teams
-from harness.board.conditions import Contest
-from harness.board.contest import Hosted
+from harness.board import competitions, entries, log, queue, store, teams, terminal
+from harness.board.competitions import Hosted
+from harness.board.contest import Contest
 from harness.board.quota import moment
 from harness.errors import HarnessError, pick
+from harness.record import files
 from harness.settings import Organise
 
 FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
@@ -36,7 +37,7 @@ def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
     rules = config.read_competition(named)
     data, settings = _apart(arguments)
     dataset = _dataset(Contest.of(rules), data)
-    hosted = contest.create(_open(settings), rules, dataset)
+    hosted = competitions.create(_open(settings), rules, dataset)
     _told(hosted, as_json)
     if not as_json:
         sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
@@ -47,14 +48,14 @@ def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("competition close", names)
     settings = _settings(arguments)
     engine = _open(settings)
-    _told(contest.close(engine, settings.competition), as_json)
+    _told(competitions.close(engine, settings.competition), as_json)
 
 
 def _reopen(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("competition reopen", names)
     settings = _settings(arguments)
     engine = _open(settings)
-    _told(contest.reopen(engine, settings.competition, settings.closes), as_json)
+    _told(competitions.reopen(engine, settings.competition, settings.closes), as_json)
 
 
 def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -63,13 +64,13 @@ def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("competition export", names)
     part, settings = _part(arguments)
     engine = _open(settings)
-    hosted = contest.find(engine, settings.competition)
+    hosted = competitions.find(engine, settings.competition)
     places = PARTS[part](engine, hosted)
     text = json.dumps(boards.plain(places), indent=2) + "\n" if as_json else boards.to_csv(places)
     if not settings.to:
         print(text, end="")
         return
-    Path(settings.to).write_text(text, encoding="utf-8")
+    files.write(Path(settings.to), text)
     print(f"wrote {settings.to}: {len(places)} teams, {part}")
 
 
@@ -92,7 +93,7 @@ def _add(names: list[str], arguments: list[str], as_json: bool) -> None:
 def _list(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("team list", names)
     listed = teams.listed(_open(_settings(arguments)))
-    _show(drawn.teams(listed), [asdict(t) for t in listed], as_json)
+    _show(terminal.teams(listed), [asdict(t) for t in listed], as_json)
 
 
 def _revoke(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -107,14 +108,14 @@ def standings(arguments: list[str], as_json: bool) -> None:
 
     engine = _open(_part([a for a in arguments if a.startswith("board.url=")])[1])
     name = config.given(arguments, "competition")
-    there = [h.name for h in contest.hosted(engine)]
+    there = [h.name for h in competitions.hosted(engine)]
     if "--private" not in arguments and (name not in there if name else not there):
         verbs.standings(arguments, as_json)
         return
     part, settings = _part(arguments)
-    hosted = contest.find(engine, settings.competition)
+    hosted = competitions.find(engine, settings.competition)
     places = PARTS[part](engine, hosted)
-    _show(drawn.standings(hosted, places, part), boards.plain(places), as_json)
+    _show(terminal.standings(hosted, places, part), boards.plain(places), as_json)
     waiting = queue.counts(engine, hosted.id)
     if not as_json and waiting["WAITING"] + waiting["RUNNING"]:
         print(f"{waiting['WAITING']} entries wait, {waiting['RUNNING']} are being judged")
@@ -124,17 +125,17 @@ def submissions(arguments: list[str], as_json: bool) -> None:
     """List the newest entries of a competition, or those of one team."""
     settings = _settings(arguments)
     engine = _open(settings)
-    hosted = contest.find(engine, settings.competition)
+    hosted = competitions.find(engine, settings.competition)
     mine = teams.find(engine, settings.team).id if settings.team else None
     seen = entries.of(engine, hosted, mine, settings.last)
-    _show(drawn.entries(hosted, seen), [e.to_dict() for e in seen], as_json)
+    _show(terminal.entries(hosted, seen), [e.to_dict() for e in seen], as_json)
 
 
 def show_log(arguments: list[str], as_json: bool) -> None:
     """Print the last rows of the log."""
     settings = _settings(arguments)
     lines = log.rows(_open(settings), settings.last)
-    _show(drawn.log(lines), [line.to_dict() for line in lines], as_json)
+    _show(terminal.log(lines), [line.to_dict() for line in lines], as_json)
 
 
 def audit(arguments: list[str], as_json: bool) -> None:
@@ -173,9 +174,9 @@ def rescore(arguments: list[str], as_json: bool) -> None:
     changed = {k: _number(k, v) for k, _, v in (a.partition("=") for a in arguments) if k in FORMULAS_TAKE}
     settings = _settings([a for a in arguments if "=" in a and a.partition("=")[0] not in FORMULAS_TAKE])
     engine = _open(settings)
-    hosted = contest.find(engine, settings.competition)
+    hosted = competitions.find(engine, settings.competition)
     changes = switch(engine, hosted, formula=formula, **changed)
-    _show(drawn.changes(changes), [asdict(c) for c in changes], as_json)
+    _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
 
 
 def backup(arguments: list[str], as_json: bool) -> None:
@@ -197,12 +198,12 @@ def backup(arguments: list[str], as_json: bool) -> None:
 def work(arguments: list[str], as_json: bool) -> None:
     """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
     from harness.board import crew, files, worker
-    from harness.submission import sandbox
+    from harness.sandbox import sandbox
 
     data, settings = _apart(arguments)
     pick(dict.fromkeys(("strict", "unsafe")), settings.sandbox, "sandbox")
     engine, root = _open(settings), Path(settings.board.files)
-    hosted = contest.find(engine, settings.competition)
+    hosted = competitions.find(engine, settings.competition)
     if settings.sandbox == "strict":
         sandbox.check()
     dataset = _dataset(hosted.contest, data)
@@ -210,7 +211,7 @@ def work(arguments: list[str], as_json: bool) -> None:
     engine.dispose()  # processes that begin here share no connection: each makes its own, and waits for the database
 
     def judging(stop: threading.Event) -> None:
-        from harness.submission.judge import judge
+        from harness.judge.judge import judge
 
         worker.work(
             engine, root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,

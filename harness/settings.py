@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
-from harness.search.crew import Ray, Slurm
+from harness.launch.crew import Ray, Slurm
+from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
-from harness.search.storage import PATIENCE_S
-from harness.search.study import Study
+from harness.study.storage import PATIENCE_S
+from harness.study.study import Study
 
 
 @dataclass
@@ -23,12 +23,8 @@ class Storage:
 
 @dataclass
 class TeamStorage(Storage):
-    """Where a study lives that workers run. proxy: host:port of `python -m harness db proxy`, or ''.
+    """Where a study lives that workers run. patience_s: how long a worker waits for a database that is away."""
 
-    patience_s: how long a worker waits for a database that is away.
-    """
-
-    proxy: str = ""
     patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
@@ -136,7 +132,7 @@ class Submit:
 
 @dataclass
 class Db:
-    """Settings of `python -m harness db`. host, port: '' and 0 are what each action takes by itself."""
+    """Settings of `python -m harness db`. host, port: '' and 0 are what `start` takes by itself."""
 
     folder: str = "runs/db"
     host: str = ""

@@ -20,7 +20,7 @@ from harness.errors import HarnessError, pick
 def front(arguments: list[str], as_json: bool) -> None:
     """Print the Pareto set of a study and write its candidate files."""
     from harness.search import front as pareto
-    from harness.search.study import finished
+    from harness.study.study import finished
 
     shared, runs = _study(arguments)
     trials = pareto.front(finished(shared.optuna))
@@ -38,7 +38,7 @@ def front(arguments: list[str], as_json: bool) -> None:
 
 def status(arguments: list[str], as_json: bool) -> None:
     """Show how a study stands: once, or live where a person looks at it, until it is over or Ctrl-C."""
-    from harness.search import status as standing
+    from harness.study import status as standing
 
     shared, _ = _study(arguments)
     now = standing.look(shared)
@@ -71,9 +71,9 @@ def score(arguments: list[str], as_json: bool) -> None:
         raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
     from harness.board import local, store
     from harness.data.sets import load
-    from harness.submission import manifest
-    from harness.submission.judge import judge
-    from harness.submission.verdict import table
+    from harness.judge.judge import judge
+    from harness.record import manifest
+    from harness.record.verdict import table
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
@@ -112,8 +112,8 @@ def _show(figures: dict[str, Any], title: str) -> None:
 def standings(arguments: list[str], as_json: bool) -> None:
     """Print every board, or that of one competition."""
     from harness.board import local, store
-    from harness.board.drawn import local_as_json as plain
-    from harness.board.drawn import local_table as table
+    from harness.board.terminal import local_as_json as plain
+    from harness.board.terminal import local_table as table
 
     name = config.given(arguments, "competition")
     settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("competition=")])
@@ -148,7 +148,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
     from harness.measure.cost import macs_of_onnx
     from harness.measure.fastest import timed
     from harness.measure.process import end_to_end
-    from harness.measure.reference import reference_model
+    from harness.rules.reference import reference_model
 
     files = [Path(a) for a in arguments if "=" not in a]
     missing = [str(f) for f in files if not f.is_file()]
@@ -188,7 +188,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
 
 
 def db(arguments: list[str], as_json: bool) -> None:
-    """Start or stop a team's PostgreSQL, print its url, or serve a gRPC proxy before one."""
+    """Start or stop a team's PostgreSQL, or print its url."""
     actions = [a for a in arguments if "=" not in a]
     if len(actions) != 1:
         raise HarnessError(
@@ -225,26 +225,10 @@ def _db_url(settings: config.Db) -> None:
     print(postgres.url(Path(settings.folder)))
 
 
-def _db_proxy(settings: config.Db) -> None:
-    from harness import postgres
-    from harness.search import grpc
-
-    host = settings.host or postgres.HERE
-
-    def told(port: int) -> None:
-        seen = postgres.reachable() if host in postgres.EVERYWHERE else host
-        print(f"serving the studies of {_safe(settings.storage.url)} on {host}:{port}, until Ctrl-C")
-        print(f"workers set:  storage.proxy={seen}:{port}     beside the same storage.url", flush=True)
-
-    grpc.serve(settings.storage.url, host, settings.port or grpc.PORT, told)
-    print("stopped; workers wait for it as long as their storage.patience_s")
-
-
 DB: dict[str, Callable[[config.Db], None]] = {
     "start": _db_start,
     "stop": _db_stop,
     "url": _db_url,
-    "proxy": _db_proxy,
 }
 VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "front": front,
@@ -260,7 +244,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
 
 def _study(arguments: list[str]) -> tuple[Any, Path]:
     """Open the study that `study=` names."""
-    from harness.search.study import load
+    from harness.study.study import load
 
     name = config.given(arguments, "study")
     if not name:

@@ -19,6 +19,8 @@ import slurm
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["entry_fixtures"]  # of the sandbox's, the submission's and the judge's tests
+
 # started in the background of a script, all of it would be deaf to Ctrl-C, which tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import optuna
 import pytest
@@ -425,28 +424,6 @@ def test_a_mariadb_that_vanished_is_noticed(mariadb_url: str, mariadb_server: in
 
 
 # what passes and what doesn't
-
-
-class Call(Exception):
-    """An error with the two methods that gRPC's have."""
-
-    def code(self) -> Any:
-        return self.args[0]
-
-    def details(self) -> str:
-        return "failed to connect to all addresses"
-
-
-class Status:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def test_a_call_through_a_proxy_passes_by_its_status() -> None:
-    """An error is known by its methods: gRPC needn't be installed."""
-    assert database.passing(Call(Status("UNAVAILABLE"))) and database.passing(Call(Status("UNKNOWN")))
-    assert not database.passing(Call(Status("INVALID_ARGUMENT"))) and not database.passing(SystemExit(2))
-    assert "failed to connect to all" in str(database.unreachable("sqlite:///x.db", Call(Status("UNAVAILABLE"))))
 
 
 def test_optuna_s_own_error_is_looked_through(tmp_path: Path) -> None:

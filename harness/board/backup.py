@@ -16,11 +16,11 @@ from sqlalchemy import Engine
 
 from harness import postgres
 from harness.board import files, store
-from harness.board.contest import ORGANISER
+from harness.board.competitions import ORGANISER
 from harness.board.log import append
 from harness.board.tables import Entry
 from harness.errors import HarnessError
-from harness.submission.manifest import sha256
+from harness.record.files import sha256
 
 DUMPERS = {"postgresql": "pg_dump", "mysql": "mariadb-dump"}
 

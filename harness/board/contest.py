@@ -1,189 +1,135 @@
-"""A hosted competition: created once, open for its time, ranked by rules that may change."""
+"""What only the organiser of a competition decides: its data and their split, quotas, limits and hours."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
+import numpy as np
 
-from harness import database
-from harness.board import log, store, tables
-from harness.board.conditions import Contest, public_mask, seconds
+from harness.data.split import stratified
 from harness.errors import HarnessError, nearest
-from harness.measure.competition import Competition, formula_of
+from harness.rules.competition import Competition
+from harness.sandbox.limits import Limits
 
-if TYPE_CHECKING:
-    from harness.data.split import Dataset
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-ORGANISER = "organiser"
+SPOKEN = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+}
+RANGES = {
+    "split_seed": (0, 2**32 - 1),
+    "public_share": (0.01, 0.99),
+    "submissions_a_day": (1, 10_000),
+    "debug_a_day": (0, 10_000),
+    "max_model_mb": (0.001, 100_000),
+    "max_predictions_mb": (0.001, 100_000),
+    "wall_s": (1, 86_400),
+    "memory_mb": (64, 1_000_000),
+    "picks": (1, 100),
+    "ladder_step": (0, 1),
+}
 
 
 @dataclass(frozen=True)
-class Hosted:
-    """A competition as it is stored. Times are seconds since 1970 by the database's clock.
+class Contest:
+    """The organiser's side of a competition, of which no score depends but by the split and the limits.
 
-    competition: the rules of its present board. terms: the hash of rules, contest and data, stored with each score.
-    classes: of the data set. public_images: how many of the test images are public. now: when this was read.
-    """
-
-    id: int
-    name: str
-    competition: Competition
-    contest: Contest
-    digest: str
-    terms: str
-    data_name: str
-    fingerprint: str
-    classes: list[str]
-    public_images: int
-    opens: float | None
-    closes: float | None
-    now: float
-
-    @property
-    def closed(self) -> bool:
-        """Whether its time is over: entries come in no more, and the private board may be seen."""
-        return self.closes is not None and self.closes <= self.now
-
-    @property
-    def open(self) -> bool:
-        """Whether entries may come in."""
-        return not self.closed and (self.opens is None or self.opens <= self.now)
-
-    @property
-    def step(self) -> float:
-        """How much better a public F1 must be to be shown; 0 where the Ladder is off."""
-        if not self.contest.ladder:
-            return 0.0
-        return self.contest.ladder_step or max(1, self.public_images) ** -0.5
-
-
-def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted:
-    """Host a competition on a data set.
+    data: `name` and `options` of the data set, without paths. public_share: of the test images, 0..1.
+    submissions_a_day, debug_a_day: of a team. wall_s, memory_mb: of an entry's process. opens, closes: ISO 8601, UTC
+    where no zone is given; "" for no limit. picks: entries that a team may choose for the end. ladder: the public board
+    follows the Ladder rule, by ladder_step (of F1), or where that is 0 by one over the square root of the number of
+    public images.
 
     Raises:
-        HarnessError: the name is taken or no name, the formula is unknown, or the data set is another one.
+        HarnessError: a value is of the wrong type or out of its range.
     """
-    contest, fingerprint = Contest.of(competition), dataset.fingerprint()
-    formula_of(competition)
-    if not NAME.fullmatch(competition.name):
-        what = f"competition.name='{competition.name}': allowed: 1 to 64 small letters, digits, '.', '_' or '-'"
-        raise HarnessError(what, "choose a plain name: it stands in addresses")
-    if contest.data["name"] != dataset.name:
-        what = f"competition.contest.data.name={contest.data['name']}: the data set given is '{dataset.name}'"
-        raise HarnessError(what, "give the one that the competition is about")
-    public = public_mask(dataset.test.labels, contest.public_share, contest.split_seed)
-    values = {
-        "handle": competition.name, "hosted": True, "rules": competition.rules(), "digest": competition.digest(),
-        "contest": asdict(contest), "terms": terms(competition, contest, fingerprint), "data_name": dataset.name,
-        "data_fingerprint": fingerprint, "classes": list(dataset.classes), "public_images": int(public.sum()),
-        "opens": seconds(contest.opens, "opens"), "closes": seconds(contest.closes, "closes"),
-    }  # fmt: skip
 
-    def act(connection: sa.Connection) -> None:
-        now = {"created": database.now(connection)}
-        connection.execute(sa.insert(tables.Competition).values(values | now))
-        told = {"competition": competition.name, "terms": values["terms"], "rules": competition.rules()}
-        log.append(connection, ORGANISER, "create", told | {"contest": asdict(contest)})
+    data: dict[str, Any] = field(default_factory=dict)
+    split_seed: int = 0
+    public_share: float = 0.5
+    submissions_a_day: int = 10
+    debug_a_day: int = 10
+    max_model_mb: float = 100
+    max_predictions_mb: float = 50
+    wall_s: float = 600
+    memory_mb: int = 2048
+    opens: str = ""
+    closes: str = ""
+    picks: int = 2
+    ladder: bool = True
+    ladder_step: float = 0
 
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            _check(f.name, str(f.type), getattr(self, f.name))
+        if set(self.data) != {"name", "options"} or not isinstance(self.data["options"], dict):
+            what = f"competition.contest.data={self.data}: allowed: name and options"
+            raise HarnessError(what, "write data: {name: digits, options: {seed: 0}}")
+        opens, closes = seconds(self.opens, "opens"), seconds(self.closes, "closes")
+        if opens is not None and closes is not None and closes <= opens:
+            what = f"competition.contest.closes={self.closes}: isn't after opens={self.opens}"
+            raise HarnessError(what, "let it close later")
+
+    @classmethod
+    def of(cls, competition: Competition) -> Contest:
+        """Read the contest of a competition.
+
+        Raises:
+            HarnessError: there is none, or a key is unknown.
+        """
+        raw = dict(competition.contest)
+        if not raw:
+            what = f"competition {competition.name}: has no `contest`, which says what its organiser decides"
+            raise HarnessError(what, "write one, as in conf/competition/digits.yaml")
+        allowed = [f.name for f in fields(cls)]
+        for key in raw:
+            if key not in allowed:
+                what = f"competition.contest.{key}: unknown; allowed: {', '.join(allowed)}"
+                raise HarnessError(what, f"{nearest(key, allowed)}rename or remove it")
+        return cls(**raw)
+
+    def limits(self) -> Limits:
+        """Return what an entry may take."""
+        return Limits(
+            model_bytes=int(self.max_model_mb * 1e6),
+            predictions_bytes=int(self.max_predictions_mb * 1e6),
+            wall_s=self.wall_s,
+            cpu_s=self.wall_s,
+            memory_mb=self.memory_mb,
+        )
+
+
+def public_mask(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose the public test images, by class shares; bool (N,), true for the public part."""
+    mask = np.zeros(len(labels), dtype=bool)
+    mask[stratified(labels, min(max(1, round(share * len(labels))), len(labels) - 1), seed)] = True
+    return mask
+
+
+def seconds(text: str, name: str) -> float | None:
+    """Read a time of the contest as seconds since 1970; None for "".
+
+    Raises:
+        HarnessError: it isn't one.
+    """
+    if not text:
+        return None
     try:
-        store.transact(engine, act)
-    except IntegrityError as e:
-        what = f"competition {competition.name}: there is one of this name in this database"
-        raise HarnessError(what, "choose another name, or another board.url") from e
-    return find(engine, competition.name)
+        found = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise HarnessError(f"{name}={text}: allowed: a time such as 2026-01-31T12:00:00Z", "write it so") from e
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def hosted(engine: Engine) -> list[Hosted]:
-    """List the hosted competitions, the oldest first."""
-    return store.look(engine, lambda c: [_hosted(row) for row in _rows(c, tables.Competition.hosted.is_(True))])
-
-
-def find(engine: Engine, name: str) -> Hosted:
-    """Look a hosted competition up; `name` may be left empty where there is one.
-
-    Raises:
-        HarnessError: there is none of this name, or several to choose from.
-    """
-    found = {h.name: h for h in hosted(engine)}
-    if not name and len(found) == 1:
-        return next(iter(found.values()))
-    if not found:
-        raise HarnessError("there is no competition in this database", "python -m harness competition create FILE")
-    if name not in found:
-        what = f"competition={name}: not in this database; there is: {', '.join(found)}"
-        raise HarnessError(what, f"{nearest(name, found)}name one of these")
-    return found[name]
-
-
-def by_id(connection: sa.Connection, competition: int) -> Hosted:
-    """Read a competition within a transaction."""
-    return _hosted(_rows(connection, tables.Competition.id == competition)[0])
-
-
-def close(engine: Engine, name: str) -> Hosted:
-    """Close a competition now."""
-    return _shift(engine, find(engine, name), "close", None)
-
-
-def reopen(engine: Engine, name: str, closes: str = "") -> Hosted:
-    """Open a competition (again), without an end or until `closes` (ISO 8601).
-
-    Raises:
-        HarnessError: that is no time, or is over.
-    """
-    found, until = find(engine, name), seconds(closes, "closes")
-    if until is not None and until <= found.now:
-        raise HarnessError(f"closes={closes}: is over", "give a time to come")
-    return _shift(engine, found, "reopen", until)
-
-
-def _shift(engine: Engine, found: Hosted, action: str, until: float | None) -> Hosted:
-    def act(connection: sa.Connection) -> None:
-        now = float(connection.scalar(sa.select(database.now(connection))))
-        opens = None if found.opens is None or action == "close" else min(found.opens, now)
-        values = {"closes": now} if action == "close" else {"closes": until, "opens": opens}
-        connection.execute(sa.update(tables.Competition).where(tables.Competition.id == found.id).values(values))
-        log.append(connection, ORGANISER, action, {"competition": found.name, "closes": values["closes"]})
-
-    store.transact(engine, act)
-    return find(engine, found.name)
-
-
-def terms(competition: Competition, contest: Contest, fingerprint: str) -> str:
-    """Hash all that a score hangs on (64 hex digits): not the dates, which may be moved."""
-    side = {name: value for name, value in asdict(contest).items() if name not in ("opens", "closes")}
-    return log.digest([competition.rules(), side, fingerprint])
-
-
-def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:
-    """Read competitions with the rules of their newest board."""
-    board, competition = tables.Board, tables.Competition
-    any_ = aliased(board)
-    newest = sa.select(sa.func.max(any_.version)).where(any_.competition_id == competition.id).scalar_subquery()
-    joined = (board.competition_id == competition.id) & (board.version == newest)
-    query = sa.select(
-        *competition.__table__.columns,
-        board.rules.label("new_rules"),
-        board.terms.label("new_terms"),
-        database.now(connection).label("now"),
-    )
-    query = query.select_from(competition).outerjoin(board, joined).where(which).order_by(competition.id)
-    return connection.execute(query).mappings().all()
-
-
-def _hosted(row: Mapping[str, Any]) -> Hosted:
-    rules = Competition(**(row["new_rules"] or row["rules"]))
-    return Hosted(
-        id=row["id"], name=row["handle"], competition=rules, contest=Contest(**row["contest"]), digest=row["digest"],
-        terms=row["new_terms"] or row["terms"], data_name=row["data_name"], fingerprint=row["data_fingerprint"],
-        classes=row["classes"], public_images=row["public_images"], opens=row["opens"], closes=row["closes"],
-        now=float(row["now"]),
-    )  # fmt: skip
+def _check(name: str, kind: str, value: Any) -> None:
+    if kind not in SPOKEN:
+        return
+    types, spoken = SPOKEN[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise HarnessError(f"competition.contest.{name}={value!r}: allowed: {spoken}", "give a value of that type")
+    low, high = RANGES.get(name, (None, None))
+    if low is not None and not low <= value <= high:
+        raise HarnessError(f"competition.contest.{name}={value}: allowed: {low} to {high}", "set it in that range")

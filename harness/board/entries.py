@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness.board import store
-from harness.board.contest import Hosted
+from harness.board.competitions import Hosted
 from harness.board.tables import Entry, Judgement, Team
-from harness.measure.competition import Figures, formula_of, points
+from harness.rules.formulas import Figures, formula_of, points
 
 STORED = (
     "id", "team_id", "competition_id", "name", "kind", "content", "state", "stage", "reason", "message", "tries",

@@ -19,9 +19,10 @@ from sqlalchemy import Engine
 from harness.board import store
 from harness.board.log import digest
 from harness.board.tables import Entry
-from harness.submission.limits import Limits
-from harness.submission.manifest import MANIFEST, MODEL, PREDICTIONS
-from harness.submission.refused import Refused
+from harness.record.files import sync_folder
+from harness.record.manifest import MANIFEST, MODEL, PREDICTIONS
+from harness.sandbox.limits import Limits
+from harness.sandbox.refused import Refused
 
 NAMES = (MODEL, PREDICTIONS, MANIFEST)
 INCOMING = ".incoming-"
@@ -97,14 +98,14 @@ class Inbox:
         target = folder(self._root, content_of(hashes))
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
-            _sync(self._part)
+            sync_folder(self._part)
             try:
                 os.rename(self._part, target)
             except OSError:
                 if not target.is_dir():  # else the same content came in twice at one moment
                     raise
-            _sync(target.parent)
-            _sync(self._root)
+            sync_folder(target.parent)
+            sync_folder(self._root)
         os.utime(target)  # `sweep` takes it for new
         return Kept(target.name, dict(self._sizes), hashes, target)
 
@@ -147,12 +148,3 @@ def sweep(engine: Engine, root: Path, age_s: float = 86_400) -> int:
     for path in old:
         shutil.rmtree(path, ignore_errors=True)
     return len(old)
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a folder's names are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
-from harness.board import contest, files, line, queue, quota, store
-from harness.board.contest import Hosted
+from harness.board import competitions, files, queue, queue_stats, quota, store
+from harness.board.competitions import Hosted
 from harness.board.files import Inbox
 from harness.board.quota import Kind
 from harness.board.teams import Team
 from harness.errors import HarnessError
-from harness.submission import manifest, predictions
-from harness.submission.manifest import MODEL, PREDICTIONS, Manifest
-from harness.submission.refused import Refused
+from harness.record import manifest
+from harness.record.manifest import MODEL, PREDICTIONS, Manifest
+from harness.sandbox.refused import Refused
+from harness.submission import predictions
 
 
 def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -> tuple[int, bool]:
@@ -27,11 +28,11 @@ def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -
         Refused: a file is missing, manifest and files don't fit, or a row of the predictions is wrong.
         Full, Shut: as `queue.submit`; nothing is kept then.
     """
-    known = line.known(engine, team.id, hosted.id, files.content_of(inbox.hashes()), kind)
+    known = queue_stats.known(engine, team.id, hosted.id, files.content_of(inbox.hashes()), kind)
     if known is not None:
         return known, False
     quota.check_open(hosted)
-    store.look(engine, lambda c: quota.check(c, contest.by_id(c, hosted.id), team.id, kind))
+    store.look(engine, lambda c: quota.check(c, competitions.by_id(c, hosted.id), team.id, kind))
     entry = _checked(hosted, inbox)
     kept = inbox.keep()
     return queue.submit(engine, team.id, hosted.id, kept.content, kept.sizes, entry.to_dict(), kind)

@@ -14,9 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.board.contest import Hosted
+from harness.board.competitions import Hosted
 from harness.board.tables import Entry, Judgement
-from harness.measure.competition import Competition, Figures, better, formula_of, points
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, better, formula_of, points
 
 STANDING = ("f1_shown", "placed")
 

@@ -18,12 +18,13 @@ from harness.board.files import content_of
 from harness.board.quota import day
 from harness.board.tables import FIGURES, LOCAL, Entry, Judgement
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, direction, points_of_board
-from harness.submission.manifest import MANIFEST, MODEL, as_text
+from harness.record.manifest import MANIFEST, MODEL, as_text
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, direction, points_of_board
 
 if TYPE_CHECKING:  # the judge brings torch and OpenCV, which a look at the standings needn't wait for
-    from harness.submission.manifest import Manifest
-    from harness.submission.verdict import Verdict
+    from harness.record.manifest import Manifest
+    from harness.record.verdict import Verdict
 
 SAME = ("name", "f1", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "macs", "size_bytes", "created")
 """What a row shows as it is stored."""

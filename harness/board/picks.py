@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import contest, log, store
-from harness.board.contest import Hosted
+from harness.board import competitions, log, store
+from harness.board.competitions import Hosted
 from harness.board.queue import lock_team
 from harness.board.quota import Shut, moment
 from harness.board.tables import Entry
@@ -51,7 +51,7 @@ def _own(connection: sa.Connection, team: int, entry: int) -> Mapping[str, Any]:
 
 
 def _set(connection: sa.Connection, name: str, row: Mapping[str, Any], on: bool) -> None:
-    _check(connection, contest.by_id(connection, row["competition_id"]), row, on)
+    _check(connection, competitions.by_id(connection, row["competition_id"]), row, on)
     connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(picked=on))
     if row["picked"] != on:
         log.append(connection, f"team {name}", "pick" if on else "unpick", {"entry": row["id"]})

@@ -16,16 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import contest, ladder, log, quota, store
-from harness.board.contest import ORGANISER, Hosted
+from harness.board import competitions, ladder, log, quota, store
+from harness.board.competitions import ORGANISER, Hosted
 from harness.board.quota import Kind
 from harness.board.tables import FIGURES, Entry, Judgement, Team
 from harness.errors import HarnessError
-from harness.measure.competition import Figures
-from harness.submission.manifest import MODEL
+from harness.record.manifest import MODEL
+from harness.rules.formulas import Figures
 
 if TYPE_CHECKING:
-    from harness.submission.verdict import Verdict
+    from harness.record.verdict import Verdict
 
 STATES = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
 TRIES = 3
@@ -75,7 +75,7 @@ def submit(
         known = connection.scalar(sa.select(Entry.id).where(*same))
         if known is not None:
             return known, False
-        hosted = contest.by_id(connection, competition)
+        hosted = competitions.by_id(connection, competition)
         quota.check_open(hosted)
         quota.check(connection, hosted, team, kind)
         values = {
@@ -142,7 +142,7 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | N
         before = connection.scalar(sa.select(Entry.verdict_id).where(Entry.id == claim.entry))
         if not _change(connection, claim, **done):
             return _ended(connection, claim, "COMPLETE")
-        hosted = contest.by_id(connection, claim.competition)
+        hosted = competitions.by_id(connection, claim.competition)
         figures = {name: getattr(verdict, name) for name in FIGURES}
         row = {"entry_id": claim.entry, "terms": hosted.terms, **figures}
         number = connection.execute(sa.insert(Judgement).values(row)).inserted_primary_key[0]
@@ -264,7 +264,7 @@ def _failed(connection: sa.Connection, entry: int, competition: int, team: int, 
     """Take a failed entry off the board, where an earlier verdict had put it there."""
     if connection.scalar(sa.select(Entry.verdict_id).where(Entry.id == entry)) is not None:
         lock_team(connection, team, revoked=True)
-        ladder.again(connection, contest.by_id(connection, competition), team)
+        ladder.again(connection, competitions.by_id(connection, competition), team)
     log.append(connection, "judge", "fail", {"entry": entry, "reason": reason})
 
 

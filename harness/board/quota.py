@@ -8,8 +8,8 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import contest, store
-from harness.board.contest import Hosted
+from harness.board import competitions, store
+from harness.board.competitions import Hosted
 from harness.board.tables import Entry
 from harness.errors import HarnessError
 
@@ -33,7 +33,7 @@ def left(engine: Engine, team: int, competition: int, kind: Kind = "scored") -> 
     """Count the entries that a team may still submit today; 0 while the competition isn't open."""
 
     def act(connection: sa.Connection) -> int:
-        hosted = contest.by_id(connection, competition)
+        hosted = competitions.by_id(connection, competition)
         return max(0, _cap(hosted, kind) - _used(connection, hosted, team, kind)) if hosted.open else 0
 
     return store.look(engine, act)

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import contest, ladder, log, standings, store, tables
-from harness.board.contest import ORGANISER, Hosted
+from harness.board import competitions, ladder, log, standings, store, tables
+from harness.board.competitions import ORGANISER, Hosted
 from harness.board.standings import Place
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, formula_of
+from harness.rules.competition import Competition
+from harness.rules.formulas import formula_of
 
 MEASURED = ("name", "reference", "threads", "runtime", "agreement")
 """Rules that entries were measured by: to change one is to judge anew."""
@@ -53,12 +54,12 @@ def rescore(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
 def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]) -> list[Change]:
     lock = sa.select(tables.Team.id).order_by(tables.Team.id).with_for_update()  # no verdict comes in meanwhile
     teams = list(connection.scalars(lock))
-    now = contest.by_id(connection, hosted.id)
+    now = competitions.by_id(connection, hosted.id)
     rules = replace(now.competition, **changes)
     formula_of(rules)
     if rules == now.competition:
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
-    after = replace(now, competition=rules, terms=contest.terms(rules, now.contest, now.fingerprint))
+    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.fingerprint))
     before = _boards(connection, now)
     for team in teams:
         ladder.again(connection, after, team)

@@ -17,10 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import contest, store
-from harness.board.contest import Hosted
+from harness.board import competitions, store
+from harness.board.competitions import Hosted
 from harness.board.tables import Entry, Judgement, Team
-from harness.measure.competition import Competition, Figures, direction, formula_of, points_of_board
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, direction, formula_of, points_of_board
 
 FORMULAS_OF_SHEETS = ("=", "+", "-", "@", "\t", "\r", "\n")
 SHOWN = ("latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low", "ratio_high", "macs", "size_bytes")
@@ -60,7 +61,7 @@ class Place:
 
 def public(engine: Engine, hosted: Hosted) -> list[Place]:
     """Rank the teams by what the public part tells of their best."""
-    return store.look(engine, lambda connection: read(connection, contest.by_id(connection, hosted.id), True))
+    return store.look(engine, lambda connection: read(connection, competitions.by_id(connection, hosted.id), True))
 
 
 def private(engine: Engine, hosted: Hosted) -> list[Place]:
@@ -68,7 +69,7 @@ def private(engine: Engine, hosted: Hosted) -> list[Place]:
 
     Whether it may be shown is for the caller to ask: `hosted.closed`.
     """
-    return store.look(engine, lambda connection: read(connection, contest.by_id(connection, hosted.id), False))
+    return store.look(engine, lambda connection: read(connection, competitions.by_id(connection, hosted.id), False))
 
 
 def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Place]:

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from harness.board import contest, files, queue
-from harness.board.conditions import public_mask
-from harness.board.contest import Hosted
+from harness.board import competitions, files, queue
+from harness.board.competitions import Hosted
+from harness.board.contest import public_mask
 from harness.board.entries import LABELLED
 from harness.board.queue import Claim
 from harness.data.split import Dataset
 from harness.database import Away
 from harness.errors import HarnessError
-from harness.submission.refused import Refused
-from harness.submission.verdict import Verdict
+from harness.record.verdict import Verdict
+from harness.sandbox.refused import Refused
 
 LEASE_S = 60.0
 BEATS = 3  # in a lease
@@ -76,7 +76,7 @@ def work(
     public = public_mask(dataset.test.labels, hosted.contest.public_share, hosted.contest.split_seed)
 
     def judging(claim: Claim, progress: Tell) -> Verdict:
-        rules = contest.find(engine, hosted.name)  # which may have been changed
+        rules = competitions.find(engine, hosted.name)  # which may have been changed
         how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "debug": claim.kind == "debug"}
         return judge(files.folder(root, claim.content), dataset, rules.competition, cache, progress=progress, **how)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib import metadata
 from pathlib import Path
 
 import onnx
 
 from harness.measure import fastest
-from harness.measure.competition import Competition
 from harness.measure.latency import Latency
 from harness.measure.machine import cpu_name
+from harness.record import files
+from harness.rules.competition import Competition
 
 ENGINES = ("onnxruntime", "openvino", "torch")
 WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
@@ -36,9 +36,7 @@ def timed(
         return kept
     runtime, latency = fastest.timed(model, reference, competition, seconds)
     cache.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps({"model": str(model), "runtime": runtime, "latency": latency.to_dict()}) + "\n")
-    part.replace(path)
+    files.write_json(path, {"model": str(model), "runtime": runtime, "latency": latency.to_dict()})
     return runtime, latency, None
 
 

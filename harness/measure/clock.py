@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.measure import turns
+from harness.measure import paired_timing
 from harness.measure.machine import steal_s
 from harness.parent import die_with
 from harness.runtime.engines import load
@@ -71,7 +71,7 @@ def measure(job: dict) -> dict:
     """Time model and reference in forked processes, one after another, until the interval is narrow or the time up."""
     begin = time.monotonic()
     shapes = _apart(_shapes, job)
-    return turns.repeated(
+    return paired_timing.repeated(
         lambda until: _apart(_loads, job | shapes | {"until": until}), job["seconds"], job["noisy"], begin
     )
 
@@ -119,22 +119,22 @@ def _loads(job: dict) -> dict:
     images = [random.standard_normal((1, *job[f"{name}_shape"]), dtype=np.float32) for name in names]
     pads = []
 
-    def fresh(least_s: float) -> list[turns.Batch]:
+    def fresh(least_s: float) -> list[paired_timing.Batch]:
         pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
         # The reference is a ruler for all engines, so it always runs on the same.
         runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
         return [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
 
     before, begin = _seen(), time.perf_counter()
-    loads = turns.loads(fresh, job["until"], time.process_time)
+    loads = paired_timing.loads(fresh, job["until"], time.process_time)
     seen = {name: value - before[name] for name, value in _seen().items()}
     return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - begin}}
 
 
-def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> turns.Batch:
+def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> paired_timing.Batch:
     """Warm a model; return a function that times one short batch: (CPU ms, wall ms) for one image."""
     _run(run, image)
-    count = max(1, round(turns.BATCH_S / turns.warm_up(lambda: run(image), clock, least_s)))
+    count = max(1, round(paired_timing.BATCH_S / paired_timing.warm_up(lambda: run(image), clock, least_s)))
 
     def batch() -> tuple[float, float]:
         run(image)  # the other model has just had the caches
@@ -175,7 +175,7 @@ def end_to_end(job: dict) -> dict:
         return run(prepare(image[None], how))
 
     clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
-    batch = _timer(whole, files, clock, turns.WARM_UP_S)
+    batch = _timer(whole, files, clock, paired_timing.WARM_UP_S)
     times = []
     end = time.perf_counter() + job["seconds"]
     while len(times) < 10 or time.perf_counter() < end:

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.measure import process
-from harness.measure.competition import AUTO, Competition
 from harness.measure.latency import Latency
+from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.onnx import input_shape
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
 from optuna.trial import FrozenTrial
-from rich.console import Console
 from rich.table import Table
 
-from harness.search.study import finished
+from harness.record import files
 
 
 def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -31,7 +27,7 @@ def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:
     paths = []
     for trial in trials:
         path = folder / f"trial-{trial.number:05d}.json"
-        path.write_text(json.dumps(trial.user_attrs["candidate"], indent=2) + "\n")
+        files.write_json(path, trial.user_attrs["candidate"])
         paths.append(path)
     return paths
 
@@ -51,19 +47,3 @@ def table(trials: Sequence[FrozenTrial], title: str) -> Table:
             f"{f['macs'] / 1e6:.2f}", f"{f['parameters']:,}", str(candidate["resolution_px"]), blocks,
         )  # fmt: skip
     return shown
-
-
-def summarise(study: optuna.Study, folder: Path) -> None:
-    """Print the best trials of a study and what to do next."""
-    best, several = finished(study)[:5], len(study.directions) > 1
-    if not best:
-        print(f"no trial of study {study.study_name} finished; the reasons are in {folder}/*/error.txt")
-        return
-    shown = front(finished(study)) if several else best
-    title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"
-    Console(width=None if sys.stdout.isatty() else 140).print(table(shown, title))
-    number = shown[0].number if several else "best"
-    print(f"runs:  {folder}")
-    print(f"next:  python train.py study={study.study_name} trial={number}")
-    print(f"       python -m harness front study={study.study_name}")
-    print(f"       python -m harness report study={study.study_name}")

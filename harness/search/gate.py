@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.measure.competition import Competition, Figures, better, optimistic
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, better, optimistic
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from harness.errors import HarnessError, pick
 from harness.models.build import BLOCKS, options_of
-from harness.search.candidate import Candidate
+from harness.record.candidate import Candidate
 
 KINDS = ("choice", "int", "float", "each", "down")
 MODIFIERS = {"int": ("step", "log"), "float": ("step", "log"), "each": ("of",), "choice": (), "down": ()}

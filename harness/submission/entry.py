@@ -10,11 +10,13 @@ import numpy as np
 
 from harness.data.split import Dataset
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
-from harness.submission import gate, manifest, predictions
-from harness.submission.limits import Limits
-from harness.submission.manifest import MODEL, PREDICTIONS, Manifest, sha256
-from harness.submission.refused import Refused
+from harness.record import manifest
+from harness.record.files import sha256
+from harness.record.manifest import MODEL, PREDICTIONS, Manifest
+from harness.rules.competition import Competition
+from harness.sandbox.limits import Limits
+from harness.sandbox.refused import Refused
+from harness.submission import gate, predictions
 
 AGAIN = "pack the entry again with `python inference.py`"
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import onnx
 from google.protobuf.message import DecodeError
 
+from harness.sandbox.refused import Refused
 from harness.submission import wire
 from harness.submission.operators import BLIND, CONTROL_FLOW, OPERATORS, OPSETS, SHAPED_BY
-from harness.submission.refused import Refused
 from harness.submission.sizes import sizes_of
 
 AGAIN = "export the model again with `python train.py` and pack it with `python inference.py`"

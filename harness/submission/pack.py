@@ -13,9 +13,11 @@ from typing import Any
 from harness.data.prepare import Preprocessing
 from harness.data.split import Dataset
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
-from harness.submission import gate, manifest, predictions
-from harness.submission.manifest import MODEL, NAME, PREDICTIONS, Manifest, sha256
+from harness.record import manifest
+from harness.record.files import sha256
+from harness.record.manifest import MODEL, NAME, PREDICTIONS, Manifest
+from harness.rules.competition import Competition
+from harness.submission import gate, predictions
 
 NEEDED = ("candidate", "data", "preprocessing", "metrics", "versions", "train_s", "seed")
 

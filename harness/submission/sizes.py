@@ -18,7 +18,7 @@ import onnx
 
 from harness.errors import HarnessError
 from harness.measure.cost import macs
-from harness.submission.refused import Refused
+from harness.sandbox.refused import Refused
 
 MOST_S = 20  # of CPU time: past that it is the entry's fault
 MOST_WALL_S = 300  # past that the machine is too busy

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.errors import HarnessError
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Let `write(file)` fill a new file and put it in place of the old one in one step that survives a crash."""
-    part = path.with_name(f"{path.name}.part")  # one name: what a killed writer left is written over
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must reach the disk
-    finally:
-        os.close(folder)
+from harness.record import files
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Save tensors and plain values."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    files.write(path, lambda file: torch.save(state, file), durable=True)
 
 
 def load(path: Path) -> dict[str, Any]:

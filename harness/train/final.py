@@ -16,25 +16,27 @@ from harness.data.augment import Augment
 from harness.data.prepare import Preprocessing, prepare, resize, statistics
 from harness.data.split import Dataset, Images, merge
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, formula_of, points
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.fastest import timed
 from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
-from harness.measure.reference import reference_model
 from harness.models.build import build
 from harness.models.spec import ModelSpec
+from harness.record import files
+from harness.record.journal import Journal
+from harness.record.recipe import Recipe
+from harness.record.run import Run
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, formula_of, points
+from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.seed import derive
-from harness.track.journal import Journal
 from harness.track.mirror import Mirror
 from harness.train import checkpoint
+from harness.train.fit import Diverged, Epoch, fit
 from harness.train.footprint import too_big, training_gb
-from harness.train.loop import Diverged, Epoch, fit
 from harness.train.precision import Precision, probe
-from harness.train.recipe import Recipe
-from harness.train.run import Run
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def _begin(plan: Plan) -> dict[str, Any]:
         raise HarnessError(f"run {plan.folder}: {reason}", "set a smaller recipe.batch or resolution_px")
     found = plan.precision or probe(model, plan.resolution_px, plan.recipe.batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
-    (plan.folder / "candidate.json").write_text(json.dumps(plan.candidate, indent=2) + "\n")
-    checkpoint.write_atomically(path, lambda file: file.write(json.dumps(begun, indent=2).encode()))
+    files.write_json(plan.folder / "candidate.json", plan.candidate)
+    files.write_json(path, begun, durable=True)
     return begun
 
 
@@ -166,7 +168,7 @@ def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
     runtime, latency = timed(artefact, reference, plan.competition, 3.0)
-    (plan.folder / "latency.json").write_text(json.dumps({"runtime": runtime} | latency.to_dict(), indent=2) + "\n")
+    files.write_json(plan.folder / "latency.json", {"runtime": runtime} | latency.to_dict())
     macs = macs_of_onnx(artefact)
     metrics = {
         "latency_ms": latency.ms, "latency_low_ms": latency.low_ms, "latency_high_ms": latency.high_ms,

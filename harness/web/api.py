@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from harness.board import picks, teams
 from harness.board.teams import LONGEST_URL
-from harness.web import told
+from harness.web import views
 from harness.web.declined import Problem
 from harness.web.site import FORM, Asking, Here, Member, received
 
@@ -48,21 +48,21 @@ class Page_(BaseModel):
 
 
 @router.get("/competition")
-def competition(here: Here) -> told.Rules:
+def competition(here: Here) -> views.Rules:
     """Rules, targets, limits and times."""
-    return told.rules(here.hosted())
+    return views.rules(here.hosted())
 
 
 @router.get("/standings")
-def standings(here: Here, board: told.Which | None = None, page: Page = 1) -> told.Standing:
+def standings(here: Here, board: views.Which | None = None, page: Page = 1) -> views.Standing:
     """A page of the board; the private one once the competition has closed."""
-    return told.standing(here.boards, here.hosted(), board, page)
+    return views.standing(here.boards, here.hosted(), board, page)
 
 
 @router.get("/queue")
-def queue(here: Here) -> told.Queue:
+def queue(here: Here) -> views.Queue:
     """What waits, what is being judged, and how long it will take."""
-    return told.queue_of(here.engine, here.hosted())
+    return views.queue_of(here.engine, here.hosted())
 
 
 @router.post(
@@ -80,28 +80,28 @@ async def submit(here: Here, who: Member, request: Request, response: Response) 
 
 
 @router.get("/entries/{number}", openapi_extra={"security": [{}]})  # a token, or none
-def entry(here: Here, who: Asking, number: Number) -> told.Entry:
+def entry(here: Here, who: Asking, number: Number) -> views.Entry:
     """An entry: all of it for its team; for others what stands on the board."""
-    return told.entry(here.engine, here.boards, here.hosted(), number, who)
+    return views.entry(here.engine, here.boards, here.hosted(), number, who)
 
 
 @router.get("/teams/me")
-def me(here: Here, who: Member, before: Before = None) -> told.Mine:
+def me(here: Here, who: Member, before: Before = None) -> views.Mine:
     """Your team, what is left of today's quota, and a page of your entries."""
-    return told.mine(here.engine, here.boards, here.hosted(), who, before)
+    return views.mine(here.engine, here.boards, here.hosted(), who, before)
 
 
 @router.put("/teams/me")
-def set_page(here: Here, who: Member, page: Page_) -> told.Mine:
+def set_page(here: Here, who: Member, page: Page_) -> views.Mine:
     """Set your team's link."""
     teams.set_url(here.engine, who, page.url)
-    return told.mine(here.engine, here.boards, here.hosted(), who)
+    return views.mine(here.engine, here.boards, here.hosted(), who)
 
 
 @router.get("/teams/{number}")
-def team(here: Here, number: Number) -> told.Named:
+def team(here: Here, number: Number) -> views.Named:
     """A team and its place."""
-    return told.team(here.engine, here.boards, here.hosted(), number)
+    return views.team(here.engine, here.boards, here.hosted(), number)
 
 
 @router.get("/picks")

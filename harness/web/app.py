@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from harness.board import contest
-from harness.board.contest import Hosted
+from harness.board import competitions
+from harness.board.competitions import Hosted
 from harness.errors import HarnessError
-from harness.web import api, pages, told, upload
+from harness.web import api, pages, upload, views
 from harness.web.declined import Declined, Problem, declined
 from harness.web.guard import HEADERS, Bounds, Guard
 from harness.web.site import Site
@@ -40,12 +40,12 @@ def create_app(engine: Engine, root: Path, competition: str = "", bounds: Bounds
     Raises:
         HarnessError: there is no such competition.
     """
-    hosted = contest.find(engine, competition)
+    hosted = competitions.find(engine, competition)
     bounds = replace(bounds or Bounds(), upload_bytes=_upload_bytes(hosted))
     app = FastAPI(title=f"Competition {hosted.name}", version="1", docs_url=None, redoc_url=None)
     app.state.site = Site(
         engine, root, hosted.name, bounds, Tokens(engine, bounds.wrong_tokens), upload.Lanes(bounds),
-        told.Boards(engine),
+        views.Boards(engine),
     )  # fmt: skip
     app.include_router(api.router)
     app.include_router(pages.router)

@@ -16,8 +16,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from harness.errors import HarnessError
-from harness.submission import manifest
-from harness.submission.manifest import MANIFEST, MODEL, PREDICTIONS, sha256
+from harness.record import manifest
+from harness.record.files import sha256
+from harness.record.manifest import MANIFEST, MODEL, PREDICTIONS
 
 FILES = {"model": MODEL, "predictions": PREDICTIONS, "manifest": MANIFEST}
 TRIES = 6

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness import database
 from harness.board.quota import Full, Shut
 from harness.errors import HarnessError
-from harness.submission.refused import Refused
+from harness.sandbox.refused import Refused
 
 
 class Declined(HarnessError):

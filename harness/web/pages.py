@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from harness.board import picks, standings, teams
-from harness.board.contest import Hosted
+from harness.board.competitions import Hosted
 from harness.board.teams import Team
-from harness.web import picture, told, upload
+from harness.web import picture, upload, views
 from harness.web.api import Before, Number, Page
 from harness.web.site import Asking, Here, Site, address, received
 
@@ -22,15 +22,15 @@ Token = Annotated[str, Form(max_length=upload.LONGEST_FIELD)]
 
 
 @router.get("/")
-def board(here: Here, request: Request, board: told.Which | None = None, page: Page = 1) -> Response:
+def board(here: Here, request: Request, board: views.Which | None = None, page: Page = 1) -> Response:
     """Show the board: built once for each change of it."""
     hosted = here.hosted()
-    standing = told.standing(here.boards, hosted, board, page)
+    standing = views.standing(here.boards, hosted, board, page)
     tag = f'"{standing.version}-{standing.board}-{page}-{hosted.open}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304)
     _, places = here.boards.places(hosted, standing.board)
-    rules = told.rules(hosted)
+    rules = views.rules(hosted)
 
     def make() -> str:
         drawn = picture.draw(places, rules.targets.get("f1_target"))
@@ -41,10 +41,10 @@ def board(here: Here, request: Request, board: told.Which | None = None, page: P
 
 
 @router.get("/board.csv")
-def table(here: Here, board: told.Which | None = None) -> Response:
+def table(here: Here, board: views.Which | None = None) -> Response:
     """Give the whole board as a table."""
     hosted = here.hosted()
-    _, places = here.boards.places(hosted, told.shown(hosted, board))
+    _, places = here.boards.places(hosted, views.shown(hosted, board))
     name = f'attachment; filename="{hosted.name}.csv"'
     return Response(standings.to_csv(places), media_type="text/csv", headers={"content-disposition": name})
 
@@ -59,7 +59,7 @@ def rules(here: Here, request: Request) -> Response:
 def queue(here: Here, request: Request) -> Response:
     """Show what waits."""
     hosted = here.hosted()
-    return render(request, "queue", hosted, queue=told.queue_of(here.engine, hosted))
+    return render(request, "queue", hosted, queue=views.queue_of(here.engine, hosted))
 
 
 @router.get("/upload")
@@ -91,7 +91,7 @@ def own_entry(here: Here, request: Request, number: Number, token: Token = "") -
 def team(here: Here, request: Request, number: Number) -> Response:
     """Show a team."""
     hosted = here.hosted()
-    return render(request, "team", hosted, team=told.team(here.engine, here.boards, hosted, number))
+    return render(request, "team", hosted, team=views.team(here.engine, here.boards, hosted, number))
 
 
 @router.get("/team")
@@ -128,22 +128,22 @@ def set_page(
 
 def _mine(here: Site, request: Request, who: Team, before: int | None = None, done: str = "") -> Response:
     hosted = here.hosted()
-    return render(request, "mine", hosted, mine=told.mine(here.engine, here.boards, hosted, who, before), done=done)
+    return render(request, "mine", hosted, mine=views.mine(here.engine, here.boards, hosted, who, before), done=done)
 
 
 def _entry(here: Site, request: Request, number: int, who: Team | None, done: str = "") -> Response:
     hosted = here.hosted()
-    found = told.entry(here.engine, here.boards, hosted, number, who)
+    found = views.entry(here.engine, here.boards, hosted, number, who)
     return render(request, "entry", hosted, 201 if done == "received" else 200, told=found, done=done)
 
 
 def render(request: Request, name: str, hosted: Hosted | None, code: int = 200, **shown: Any) -> Response:
     """Make a page of a template. hosted: None where a database that is away must not matter."""
-    rules = None if hosted is None else told.rules(hosted)
+    rules = None if hosted is None else views.rules(hosted)
     return HTMLResponse(_text(request, name, rules, **shown), code)
 
 
-def _text(request: Request, page: str, rules: told.Rules | None, **shown: Any) -> str:
+def _text(request: Request, page: str, rules: views.Rules | None, **shown: Any) -> str:
     always = {"name": request.app.state.site.name, "rules": rules, "here": request.url.path}
     return PAGES.get_template(f"{page}.html").render(always | shown)
 

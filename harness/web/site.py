@@ -12,10 +12,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from harness.board import contest, intake
-from harness.board.contest import Hosted
+from harness.board import competitions, intake
+from harness.board.competitions import Hosted
 from harness.board.teams import Team
-from harness.web import told, upload
+from harness.web import upload, views
 from harness.web.guard import Bounds
 from harness.web.tokens import Tokens, unknown
 
@@ -47,11 +47,11 @@ class Site:
     bounds: Bounds
     tokens: Tokens
     lanes: upload.Lanes
-    boards: told.Boards
+    boards: views.Boards
 
     def hosted(self) -> Hosted:
         """Return the competition as it is now."""
-        return contest.find(self.engine, self.name)
+        return competitions.find(self.engine, self.name)
 
 
 def site(request: Request) -> Site:

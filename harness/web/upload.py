@@ -18,8 +18,8 @@ from starlette.requests import Request
 from harness.board import files
 from harness.board.files import Inbox
 from harness.board.teams import Team
-from harness.submission.limits import Limits
-from harness.submission.manifest import MANIFEST, MODEL, PREDICTIONS
+from harness.record.manifest import MANIFEST, MODEL, PREDICTIONS
+from harness.sandbox.limits import Limits
 from harness.web.declined import Declined
 from harness.web.guard import Bounds
 from harness.web.tokens import unknown

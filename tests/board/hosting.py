@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine
 
-from harness.board import contest, queue
-from harness.board.contest import Hosted
+from harness.board import competitions, queue
+from harness.board.competitions import Hosted
 from harness.data.split import Dataset, Images
-from harness.measure.competition import Competition, Figures, points
-from harness.submission.verdict import Verdict
+from harness.record.verdict import Verdict
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, points
 
 CONTEST = {"data": {"name": "squares", "options": {}}, "submissions_a_day": 5, "picks": 2}
 RULES = Competition(name="squares", contest=CONTEST)
@@ -34,7 +35,7 @@ def squares(images: int = 200) -> Dataset:
 def host(engine: Engine, name: str = "squares", **changes: Any) -> Hosted:
     """Host a competition, with changes to its contest."""
     rules = changes.pop("rules", RULES)
-    return contest.create(engine, replace(rules, name=name, contest=CONTEST | changes), squares())
+    return competitions.create(engine, replace(rules, name=name, contest=CONTEST | changes), squares())
 
 
 def content(text: str) -> str:

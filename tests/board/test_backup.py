@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from test_files import put
 
 from harness import postgres
-from harness.board import audit, contest, files, queue, standings, store, teams
+from harness.board import audit, competitions, files, queue, standings, store, teams
 from harness.board.backup import backup
 from harness.board.tables import Entry
 from harness.errors import HarnessError
@@ -100,7 +100,7 @@ def read_back(url: str) -> tuple[int, list[standings.Place]]:
     engine = store.open(url)
     found = audit.audit(engine)
     assert found.wrong == []
-    places = standings.public(engine, contest.find(engine, "squares"))
+    places = standings.public(engine, competitions.find(engine, "squares"))
     engine.dispose()
     return found.rows, places
 

@@ -18,14 +18,15 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from harness.board import local, store
-from harness.board.drawn import local_as_json as as_json
-from harness.board.drawn import local_table as table
 from harness.board.local import Key, Row, boards
 from harness.board.tables import Entry
+from harness.board.terminal import local_as_json as as_json
+from harness.board.terminal import local_table as table
 from harness.errors import HarnessError
-from harness.measure.competition import Competition, Figures, points
-from harness.submission.manifest import Manifest
-from harness.submission.verdict import Verdict
+from harness.record.manifest import Manifest
+from harness.record.verdict import Verdict
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, points
 
 COMPETITION = Competition()
 ENGINE, EXAMPLES = store.open("sqlite://"), count(1)

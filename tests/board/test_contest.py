@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from harness import config
-from harness.board import contest, store
-from harness.board.conditions import Contest, public_mask
+from harness.board import competitions, store
+from harness.board.contest import Contest, public_mask
 from harness.errors import HarnessError
 
 
@@ -27,7 +27,7 @@ def test_a_competition_comes_back_as_it_was_created(engine: Engine) -> None:
     assert (made.classes, made.public_images, made.fingerprint) == (["red", "grün"], 100, squares().fingerprint())
     assert made.open
     assert abs(made.now - datetime.now(UTC).timestamp()) < 60
-    assert contest.find(engine, "") == replace(made, now=contest.find(engine, "").now) or True
+    assert competitions.find(engine, "") == replace(made, now=competitions.find(engine, "").now) or True
     with pytest.raises(HarnessError, match="there is one of this name"):
         host(engine)
 
@@ -38,21 +38,21 @@ def test_the_terms_are_all_that_scores_hang_on(lite: Engine) -> None:
     terms = {host(lite, name, **changes).terms for name, changes in (("a", {"split_seed": 1}), ("b", {"wall_s": 5}))}
     assert len(terms | {first.terms}) == 3
     moved = replace(first.contest, closes="2999-01-01T00:00:00Z")
-    assert contest.terms(first.competition, moved, first.fingerprint) == first.terms
+    assert competitions.terms(first.competition, moved, first.fingerprint) == first.terms
 
 
 def test_it_is_closed_and_opened_again(lite: Engine) -> None:
     """At once, or until a time to come."""
     host(lite, opens="2999-01-01T00:00:00Z")
-    assert not contest.find(lite, "squares").open
-    assert contest.reopen(lite, "squares").open
-    assert contest.close(lite, "squares").closed
-    again = contest.reopen(lite, "squares", "2999-06-01")
+    assert not competitions.find(lite, "squares").open
+    assert competitions.reopen(lite, "squares").open
+    assert competitions.close(lite, "squares").closed
+    again = competitions.reopen(lite, "squares", "2999-06-01")
     assert again.open
     assert again.closes == datetime(2999, 6, 1, tzinfo=UTC).timestamp()
     for closes, reason in (("2001-01-01", "is over"), ("tomorrow", "allowed: a time such as")):
         with pytest.raises(HarnessError, match=reason):
-            contest.reopen(lite, "squares", closes)
+            competitions.reopen(lite, "squares", closes)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_file_with_a_mistake_is_refused_by_name(tmp_path: Path, text: str, rea
 def test_without_a_competition_the_way_to_one_is_told(lite: Engine) -> None:
     """And with several, their names."""
     with pytest.raises(HarnessError, match="there is no competition"):
-        contest.find(lite, "")
+        competitions.find(lite, "")
     host(lite, "one")
     host(lite, "two")
     with pytest.raises(HarnessError, match="there is: one, two"):
-        contest.find(lite, "")
-    assert [h.name for h in contest.hosted(store.open(lite.url.render_as_string()))] == ["one", "two"]
+        competitions.find(lite, "")
+    assert [h.name for h in competitions.hosted(store.open(lite.url.render_as_string()))] == ["one", "two"]

@@ -11,8 +11,8 @@ from hosting import host, manifest
 from sqlalchemy import Engine
 
 from harness.board import files, queue, teams
-from harness.submission.limits import Limits
-from harness.submission.refused import Refused
+from harness.sandbox.limits import Limits
+from harness.sandbox.refused import Refused
 
 LIMITS = Limits(model_bytes=100, predictions_bytes=100, manifest_bytes=100)
 

@@ -16,11 +16,11 @@ from hosting import host, squares, submit, verdict
 from sqlalchemy import Engine
 from tcp_proxy import Wire
 
-from harness.board import contest, crew, entries, queue, quota, store, teams, worker
+from harness.board import competitions, crew, entries, queue, quota, store, teams, worker
 from harness.board.entries import Seen
 from harness.errors import HarnessError
-from harness.submission.refused import Refused
-from harness.submission.verdict import Verdict
+from harness.record.verdict import Verdict
+from harness.sandbox.refused import Refused
 
 
 def well(folder: Path, *_: Any, progress: Callable[[str], None], **__: Any) -> Verdict:
@@ -32,7 +32,7 @@ def well(folder: Path, *_: Any, progress: Callable[[str], None], **__: Any) -> V
 def run(engine: Engine, tmp_path: Path, judge: Callable[..., Verdict], **how: Any) -> tuple[int, list[str]]:
     """Judge what waits; return how many were judged, and what was told."""
     told: list[str] = []
-    found = contest.find(engine, "squares")
+    found = competitions.find(engine, "squares")
     done = worker.work(
         engine, tmp_path / "files", found, squares(), tmp_path, judge=judge, wait=False, tell=told.append, **how
     )
@@ -41,7 +41,7 @@ def run(engine: Engine, tmp_path: Path, judge: Callable[..., Verdict], **how: An
 
 def seen(engine: Engine) -> list[Seen]:
     """List the entries, the oldest first."""
-    return entries.of(engine, contest.find(engine, "squares"))[::-1]
+    return entries.of(engine, competitions.find(engine, "squares"))[::-1]
 
 
 def two(engine: Engine) -> tuple[int, int]:
@@ -136,7 +136,7 @@ def test_the_judges_own_fault_costs_nothing(lite: Engine, tmp_path: Path, fault:
     assert "secret" not in failed.message
     assert other.state == "COMPLETE"
     assert calls.count(failed.content) == queue.TRIES
-    hosted = contest.find(lite, "squares")
+    hosted = competitions.find(lite, "squares")
     assert quota.left(lite, failed.team_id, hosted.id) == 4
 
 
@@ -187,7 +187,7 @@ def test_a_verdict_that_comes_too_late_is_told_and_not_counted(lite: Engine, tmp
 def test_another_data_set_is_refused(lite: Engine, tmp_path: Path) -> None:
     """Before an entry is claimed."""
     two(lite)
-    found = contest.find(lite, "squares")
+    found = competitions.find(lite, "squares")
     with pytest.raises(HarnessError, match="competition squares: is on data"):
         worker.work(lite, tmp_path, found, squares(100), tmp_path, judge=well)
     assert queue.counts(lite, found.id)["WAITING"] == 2
@@ -222,7 +222,7 @@ def test_a_judge_that_begins_while_the_database_is_away_waits_for_it(
     wire = Wire(mariadb_server)
     engine = store.open(mariadb_url.replace(f":{mariadb_server}/", f":{wire.port}/"))
     two(engine)
-    hosted = contest.find(engine, "squares")
+    hosted = competitions.find(engine, "squares")
     engine.dispose()
     wire.cut()
     threading.Timer(2, wire.mend).start()
@@ -256,7 +256,7 @@ def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
             time.sleep(60)
             return well(*rest, **how)
 
-        found = contest.find(engine, "squares")
+        found = competitions.find(engine, "squares")
         worker.work(engine, tmp_path, found, squares(), tmp_path, judge=judge, lease_s=0.4, stop=stop)
 
     crew.run(1, judging)

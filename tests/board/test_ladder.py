@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from harness.board import entries, ladder, queue, standings, store, teams
 from harness.board.ladder import climb
 from harness.board.tables import Entry, Judgement
-from harness.measure.competition import Figures
+from harness.rules.formulas import Figures
 
 STEP = 0.1
 ENGINE, EXAMPLES = store.open("sqlite://"), count(1)

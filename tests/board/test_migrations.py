@@ -19,8 +19,8 @@ from sqlalchemy import Engine
 
 from harness import database
 from harness.board import audit, local, log, store
-from harness.board.drawn import local_as_json
 from harness.board.tables import Base, Entry, Judgement, Team
+from harness.board.terminal import local_as_json
 from harness.errors import HarnessError
 
 RELEASED = Path(__file__).with_name("released")

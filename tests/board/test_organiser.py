@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.__main__ import main
-from harness.board import contest, entries, files, queue, store, teams
+from harness.board import competitions, entries, files, queue, store, teams
 from harness.errors import HarnessError
 
 EXAMPLE = Path(__file__).parents[2] / "submissions" / "example"
@@ -41,7 +41,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def hand_in(place: Path, team: str) -> int:
     """Submit the committed example."""
     engine = store.open(f"sqlite:///{place}/board.db")
-    hosted = contest.find(engine, "digits")
+    hosted = competitions.find(engine, "digits")
     with files.incoming(place / "files", hosted.contest.limits()) as inbox:
         for name in files.NAMES:
             inbox.write(name, (EXAMPLE / name).read_bytes())
@@ -135,5 +135,5 @@ def test_a_backup_without_an_entrys_files_says_so(capsys: pytest.CaptureFixture[
         main(["backup", f"to={place}/b"])
     assert (place / "b" / "board.db").exists()
     assert entries.of(
-        store.open(f"sqlite:///{place}/b/board.db"), contest.find(store.open(f"sqlite:///{place}/b/board.db"), "")
+        store.open(f"sqlite:///{place}/b/board.db"), competitions.find(store.open(f"sqlite:///{place}/b/board.db"), "")
     )

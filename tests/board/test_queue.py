@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hosting import SIZES, content, host, judged, manifest, submit, verdict
 from sqlalchemy import Engine
 
-from harness.board import contest, picks, queue, quota, store, teams
+from harness.board import competitions, picks, queue, quota, store, teams
 from harness.board.quota import Full, Shut
 from harness.board.tables import Entry, Judgement
 from harness.errors import HarnessError
@@ -56,11 +56,11 @@ def test_a_repeated_submission_is_the_same_one(engine: Engine) -> None:
     call = (hosted.id, content("a"), SIZES, manifest("a"))
     entry, new = queue.submit(engine, anna.id, *call)
     assert new
-    contest.close(engine, "squares")
+    competitions.close(engine, "squares")
     assert queue.submit(engine, anna.id, *call) == (entry, False)
     with pytest.raises(Shut, match="competition squares: closed"):
         queue.submit(engine, ben.id, *call)
-    contest.reopen(engine, "squares")
+    competitions.reopen(engine, "squares")
     other, new = queue.submit(engine, ben.id, *call)
     assert new
     assert other != entry
@@ -125,7 +125,7 @@ def loose(team: int, competition: int, name: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def outcomes(engine: Engine, team: int, hosted: contest.Hosted, submit: object) -> tuple[int, int]:
+def outcomes(engine: Engine, team: int, hosted: competitions.Hosted, submit: object) -> tuple[int, int]:
     """Submit 64 different entries at once; return how many were accepted, and how many told that it's full."""
 
     def one(i: int) -> bool:
@@ -256,7 +256,7 @@ def test_a_team_picks_its_own_up_to_the_close(lite: Engine) -> None:
     with pytest.raises(HarnessError, match="failed"):
         picks.choose(lite, anna.id, hosted.id, [failed])
     assert picks.chosen(lite, anna.id, hosted.id) == [first, second]
-    contest.close(lite, "squares")
+    competitions.close(lite, "squares")
     with pytest.raises(Shut, match="closed"):
         picks.choose(lite, anna.id, hosted.id, [third])
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from harness.board import contest, picks, queue, standings, teams
+from harness.board import competitions, picks, queue, standings, teams
 from harness.board.rescore import Change, rescore
 from harness.board.standings import Place, ranked
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
+from harness.rules.competition import Competition
 
 
 def place(team: str, points: float, half: float, created: float = 0.0, baseline: bool = False) -> Place:
@@ -94,7 +94,7 @@ def test_no_cell_of_the_csv_is_a_formula(lite: Engine) -> None:
     assert json.loads(json.dumps(standings.plain(places)))[0]["team"] == "-cmd"
 
 
-def two_teams(engine: Engine, **changes: object) -> contest.Hosted:
+def two_teams(engine: Engine, **changes: object) -> competitions.Hosted:
     """Let a quick and an exact team compete."""
     hosted = host(engine, ladder=False, **changes)
     for name, f1, ratio in (("quick", 0.6, 0.5), ("exact", 0.9, 2.0)):
@@ -109,12 +109,12 @@ def test_another_formula_makes_another_board_without_a_model_being_run(engine: E
     assert [p.team for p in standings.public(engine, hosted)] == ["exact", "quick"]
     changes = rescore(engine, hosted, formula="f1_squared_fps")
     assert changes == [Change("quick", 2, 1, 2, 1), Change("exact", 1, 2, 1, 2)]
-    now = contest.find(engine, hosted.name)
+    now = competitions.find(engine, hosted.name)
     assert (now.competition.formula, now.digest) == ("f1_squared_fps", hosted.digest)
     assert now.terms != hosted.terms
     assert [p.team for p in standings.public(engine, hosted)] == ["quick", "exact"]
     rescore(engine, now, formula=RULES.formula)
-    assert contest.find(engine, hosted.name).terms == hosted.terms
+    assert competitions.find(engine, hosted.name).terms == hosted.terms
     assert [p.team for p in standings.private(engine, hosted)] == ["exact", "quick"]
 
 
@@ -144,7 +144,7 @@ def test_a_reader_sees_the_old_board_or_the_new_one(engine: Engine) -> None:
     hosted = two_teams(engine)
     boards = {}
     for formula in ("f1_squared_fps", RULES.formula):
-        rescore(engine, contest.find(engine, hosted.name), formula=formula)
+        rescore(engine, competitions.find(engine, hosted.name), formula=formula)
         boards[formula] = standings.to_csv(standings.public(engine, hosted))
     seen, over = set(), threading.Event()
 
@@ -156,7 +156,7 @@ def test_a_reader_sees_the_old_board_or_the_new_one(engine: Engine) -> None:
     reader.start()
     for turn in range(10):
         formula = ("f1_squared_fps", RULES.formula)[turn % 2]
-        rescore(engine, contest.find(engine, hosted.name), formula=formula)
+        rescore(engine, competitions.find(engine, hosted.name), formula=formula)
     over.set()
     reader.join()
     assert seen <= set(boards.values())

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from typing import Any
 
 CONTEXT = get_context("forkserver")
-PRELOADED = ["harness.search.worker", "harness.search.study", "harness.search.ledger"]
+PRELOADED = ["harness.study.worker", "harness.study.study", "harness.study.ledger"]
 
 
 def apart(act: Callable[..., Any], *arguments: Any, within_s: float) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from harness import database
-from harness.search import budget, ledger, outbox
-from harness.search.outbox import Outcome
-from harness.search.study import Shared
+from harness.study import ledger, pending_results, slots
+from harness.study.pending_results import Outcome
+from harness.study.study import Shared
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Mutant:
 def no_fence() -> None:
     """Whoever held a slot once may change it: its token isn't compared."""
 
-    budget.FENCE = (budget.SLOTS.c.state == "leased") & (sa.bindparam("by", type_=sa.Integer) >= 0)
+    slots.FENCE = (slots.SLOTS.c.state == "leased") & (sa.bindparam("by", type_=sa.Integer) >= 0)
 
 
 def two_transactions() -> None:
     """The slot is settled first, and the trial told then."""
 
-    def count(shared: Shared, slot: budget.Slot, outcome: Outcome) -> bool:
-        settled = ledger._step(shared, lambda connection: budget.settle(connection, slot))
+    def count(shared: Shared, slot: slots.Slot, outcome: Outcome) -> bool:
+        settled = ledger._step(shared, lambda connection: slots.settle(connection, slot))
         if settled:
             ledger._step(shared, lambda _: ledger._tell(shared, outcome))
         return settled is not False
@@ -50,19 +50,19 @@ def no_outbox() -> None:
 
     def write(folder: Path, outcome: Outcome) -> None: ...
 
-    outbox.write = write
+    pending_results.write = write
 
 
 def no_expiry() -> None:
     """A lease lasts for ever."""
-    claim, renew = budget.claim, budget.renew
-    budget.claim = lambda connection, study, owner, _, *more: claim(connection, study, owner, 1e9, *more)
-    budget.renew = lambda connection, slot, _: renew(connection, slot, 1e9)
+    claim, renew = slots.claim, slots.renew
+    slots.claim = lambda connection, study, owner, _, *more: claim(connection, study, owner, 1e9, *more)
+    slots.renew = lambda connection, slot, _: renew(connection, slot, 1e9)
 
 
 def counted_budget() -> None:
     """A worker goes on while fewer trials have finished than there are to be, as with Optuna's MaxTrialsCallback."""
-    real, slots = budget.open_slots, budget.SLOTS
+    real, table = slots.open_slots, slots.SLOTS
 
     def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
         real(engine, study, 0)
@@ -70,18 +70,18 @@ def counted_budget() -> None:
     def claim(
         connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int, dead: bool = False
     ) -> Any:
-        mine = sa.select(sa.func.count()).where(slots.c.study == study)
-        if connection.scalar(mine.where(slots.c.state == "done")) >= trials:
+        mine = sa.select(sa.func.count()).where(table.c.study == study)
+        if connection.scalar(mine.where(table.c.state == "done")) >= trials:
             return None
-        number, now = connection.scalar(mine), budget.clock(connection)
+        number, now = connection.scalar(mine), slots.clock(connection)
         row = {
             "study": study, "number": number, "state": "leased", "token": 1, "failures": 0, "deaths": 0, "owner": owner,
             "begun": now, "lease_s": lease_s, "until": now + lease_s, "warned": False,
         }  # fmt: skip
-        connection.execute(sa.insert(slots).values(row))
-        return budget.Slot(study, number, 1)
+        connection.execute(sa.insert(table).values(row))
+        return slots.Slot(study, number, 1)
 
-    budget.open_slots, budget.claim = open_slots, claim
+    slots.open_slots, slots.claim = open_slots, claim
 
 
 def lost_left_open() -> None:
@@ -103,7 +103,7 @@ def blind_replay() -> None:
                 number = ledger._copied(shared, trial, outcome)
             else:
                 ledger._tell(shared, outcome)
-            budget.overrule(connection, budget.Slot(outcome.study, outcome.slot, outcome.token), number)
+            slots.overrule(connection, slots.Slot(outcome.study, outcome.slot, outcome.token), number)
             return ledger.TOLD
 
         return ledger._step(shared, act)
@@ -118,7 +118,7 @@ def impatient() -> None:
 
 def no_grace() -> None:
     """A lease that has run out is taken at once."""
-    budget.GRACE = -0.01
+    slots.GRACE = -0.01
 
 
 MUTANTS = {

@@ -13,9 +13,16 @@ from typing import Any
 
 from history import History
 
-from harness.search import budget, ledger, outbox, study
+from harness.record import files
+from harness.study import ledger, pending_results, slots, study
 
-ROOMS: dict[str, types.ModuleType] = {"budget": budget, "ledger": ledger, "outbox": outbox, "study": study}
+ROOMS: dict[str, types.ModuleType] = {
+    "slots": slots,
+    "ledger": ledger,
+    "pending_results": pending_results,
+    "files": files,
+    "study": study,
+}
 
 
 @dataclass(frozen=True)
@@ -33,31 +40,31 @@ class Point:
 
 POINTS = {
     # joining
-    "joining": Point("budget.open_slots", "before"),
-    "in_replay": Point("budget.overrule", within="ledger.replay"),
+    "joining": Point("slots.open_slots", "before"),
+    "in_replay": Point("slots.overrule", within="ledger.replay"),
     "after_replay": Point("ledger.replay"),
     # taking a slot: one transaction, from claim to attach
-    "after_claim": Point("budget.claim", within="ledger.take", found=True),
+    "after_claim": Point("slots.claim", within="ledger.take", found=True),
     "closing_the_lost": Point("ledger._fail", within="ledger.take"),
-    "counting_for_the_lost": Point("budget.overrule", within="ledger.take"),
-    "after_begin": Point("budget.attach", "before", within="ledger.take"),
-    "before_take_commits": Point("budget.attach", within="ledger.take"),
+    "counting_for_the_lost": Point("slots.overrule", within="ledger.take"),
+    "after_begin": Point("slots.attach", "before", within="ledger.take"),
+    "before_take_commits": Point("slots.attach", within="ledger.take"),
     "after_take": Point("ledger.take", found=True),
     # the trial
     "mid_trial": Point("trial.step"),
     "in_checkpoint": Point("trial.half"),
     "after_checkpoint": Point("trial.checkpoint"),
-    "in_beat": Point("budget.renew"),
-    "in_replace": Point("budget.attach", within="ledger.replace"),
+    "in_beat": Point("slots.renew"),
+    "in_replace": Point("slots.attach", within="ledger.replace"),
     "in_give_back": Point("ledger._fail", within="ledger.give_back"),
     # the result: on the disk, then one transaction in which the slot is settled and the trial told, then off the disk
-    "before_outbox": Point("outbox.write", "before"),
-    "in_outbox": Point("outbox.write_atomically", "before"),
+    "before_outbox": Point("pending_results.write", "before"),
+    "in_outbox": Point("files.write", "before", within="pending_results.write"),
     "before_tell": Point("ledger.count", "before"),
     "settled_not_told": Point("ledger._tell", "before", within="ledger.count"),
     "before_tell_commits": Point("ledger._tell", within="ledger.count"),
     "after_tell": Point("ledger.count"),
-    "after_clear": Point("outbox.clear"),
+    "after_clear": Point("pending_results.clear"),
 }
 
 

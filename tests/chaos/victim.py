@@ -24,10 +24,10 @@ import points
 from history import History
 from sqlalchemy.exc import OperationalError
 
-from harness.search import ledger, worker
-from harness.search.duplicate import Duplicate
-from harness.search.study import Definition, Shared, Study, join
-from harness.train.checkpoint import write_atomically
+from harness.record import files
+from harness.search.duplicates import Duplicate
+from harness.study import ledger, worker
+from harness.study.study import Definition, Shared, Study, join
 
 PR_SET_PDEATHSIG = 1
 DEFINITION = Definition(
@@ -127,7 +127,7 @@ def trial(
         time.sleep(step_s)
         points.Trial.step()
         total += x * (i + 1)
-        write_atomically(folder / "checkpoint.json", lambda f, i=i, total=total: _dump(f, [i + 1, total]))
+        files.write(folder / "checkpoint.json", lambda f, i=i, total=total: _dump(f, [i + 1, total]), durable=True)
         points.Trial.checkpoint()
         trial.report(total, i) if i == 0 else None
     if end == "badly":
@@ -185,11 +185,11 @@ def record(history: History) -> None:
 
         return call
 
-    after("budget.claim", "claim", lambda slot, *_: slot and _slot(slot) | {"lost": slot.lost})
-    after("budget.attach", "begin", lambda _, __, slot, trial: _slot(slot) | {"id": trial})
+    after("slots.claim", "claim", lambda slot, *_: slot and _slot(slot) | {"lost": slot.lost})
+    after("slots.attach", "begin", lambda _, __, slot, trial: _slot(slot) | {"id": trial})
     after("ledger.take", "taken", lambda turn, *_: turn and _turn(turn))
     after("ledger.replace", "replaced", lambda turn, _, old, *__: {"old": old.trial._trial_id} | _turn(turn or old))
-    after("outbox.write", "outcome", lambda _, __, o: {"id": o.trial, "slot": o.slot, "token": o.token})
+    after("pending_results.write", "outcome", lambda _, __, o: {"id": o.trial, "slot": o.slot, "token": o.token})
     after("ledger.count", "told", lambda ok, _, slot, o: {"id": o.trial, "ok": ok} | _slot(slot))
     after("ledger.give_back", "gave-back", lambda ok, _, turn, why, *__: {"ok": ok, "why": why} | _turn(turn))
     after("ledger.replay", "replayed", lambda words, _, o: {"id": o.trial, "words": words})

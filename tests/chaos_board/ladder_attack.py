@@ -15,14 +15,15 @@ import sqlalchemy as sa
 import staged
 from sqlalchemy import Engine
 
-from harness.board import contest, store, teams, worker
+from harness.board import competitions, store, teams, worker
 from harness.board.ladder import climb
 from harness.board.tables import Judgement
 from harness.data.split import Dataset, Images
-from harness.measure.competition import Competition, Figures
 from harness.measure.quality import macro_f1
+from harness.record.verdict import Verdict
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures
 from harness.submission import predictions
-from harness.submission.verdict import Verdict
 from harness.web.app import create_app
 from harness.web.guard import Bounds
 
@@ -99,7 +100,9 @@ class _Board:
             "submissions_a_day": 10_000, "ladder": setting.ladder,
         }  # fmt: skip
         self._engine: Engine = store.open(f"sqlite:///{folder}/board.db")
-        self._hosted = contest.create(self._engine, Competition(**(RULES.__dict__ | {"contest": terms})), self._data)
+        self._hosted = competitions.create(
+            self._engine, Competition(**(RULES.__dict__ | {"contest": terms})), self._data
+        )
         _, token = teams.add(self._engine, "attackers")
         app = create_app(self._engine, folder / "files", "", Bounds(hosts=staged.HOSTS))
         made = staged.Staged(self._engine, folder / "files", self._hosted, app, {}, {})

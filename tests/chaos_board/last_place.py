@@ -11,7 +11,7 @@ from typing import Any
 import hosting
 import sqlalchemy as sa
 
-from harness.board import contest, queue, store, teams
+from harness.board import competitions, queue, store, teams
 from harness.board.quota import Full
 from harness.board.tables import Entry
 from harness.parent import die_with
@@ -64,7 +64,7 @@ def _rivals(url: str, number: int, process: int, gate: Any, told: Any, alter: Al
     if alter is not None:
         alter()
     engine = store.open(url)
-    hosted = contest.find(engine, NAME)
+    hosted = competitions.find(engine, NAME)
     found = [teams.find(engine, f"team {n}").id for n in range(number)]
 
     def one(team: int, thread: int) -> bool:

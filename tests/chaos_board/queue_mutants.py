@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import contest, log, queue, quota, store
+from harness.board import competitions, log, queue, quota, store
 from harness.board.queue import Claim
 from harness.board.tables import FIGURES, Entry, Judgement
 
@@ -75,7 +75,7 @@ def check_then_insert() -> None:
     check, real = quota.check, queue.submit
 
     def submit(engine: Engine, team: int, competition: int, *entry: Any) -> tuple[int, bool]:
-        store.look(engine, lambda c: check(c, contest.by_id(c, competition), team, "scored"))
+        store.look(engine, lambda c: check(c, competitions.by_id(c, competition), team, "scored"))
         time.sleep(PAUSE_S)
         return real(engine, team, competition, *entry)
 
@@ -147,14 +147,14 @@ def ranked_later() -> None:
 
 
 def _count(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
-    terms = contest.by_id(connection, claim.competition).terms
+    terms = competitions.by_id(connection, claim.competition).terms
     row = {"entry_id": claim.entry, "terms": terms} | {name: getattr(verdict, name) for name in FIGURES}
     number = connection.execute(sa.insert(Judgement).values(row)).inserted_primary_key[0]
     connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(verdict_id=number))
 
 
 def _rank(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
-    queue._rank(connection, contest.by_id(connection, claim.competition), claim, verdict, False)
+    queue._rank(connection, competitions.by_id(connection, claim.competition), claim, verdict, False)
     log.append(connection, "judge", "finish", {"entry": claim.entry})
 
 

@@ -6,7 +6,7 @@ import points
 from history import History
 from points import Point
 
-from harness.board import contest, ladder, log, queue
+from harness.board import competitions, ladder, log, queue
 
 JUDGES = {
     # claiming: one transaction
@@ -22,7 +22,7 @@ JUDGES = {
     # counting: one transaction
     "before_finish": Point("queue.finish", "before"),
     "team_locked": Point("queue.lock_team", within="queue.finish"),
-    "settled_not_counted": Point("contest.by_id", "before", within="queue.finish"),
+    "settled_not_counted": Point("competitions.by_id", "before", within="queue.finish"),
     "before_ranking": Point("ladder.place", "before", within="queue.finish"),
     "ranked_not_logged": Point("log.append", "before", within="queue.finish"),
     "before_finish_commits": Point("log.append", within="queue.finish"),
@@ -63,5 +63,5 @@ def strike(name: str, nth: int, stops: bool, history: History) -> None:
     points.strike(name, nth, stops, history)
 
 
-points.ROOMS |= {"queue": queue, "contest": contest, "ladder": ladder, "log": log, "judging": Judging}
+points.ROOMS |= {"queue": queue, "competitions": competitions, "ladder": ladder, "log": log, "judging": Judging}
 wrap = points.wrap

@@ -26,11 +26,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from harness import database
-from harness.board import contest, crew, queue, store, teams, worker
+from harness.board import competitions, crew, queue, store, teams, worker
 from harness.board.quota import Full
 from harness.errors import HarnessError
-from harness.submission.refused import Refused
-from harness.submission.verdict import Verdict
+from harness.record.verdict import Verdict
+from harness.sandbox.refused import Refused
 
 DATASET = hosting.squares()
 POLL_S = LAST_PAUSE_S = 0.2
@@ -62,7 +62,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
         worker.POLL_S = POLL_S
         engine = opened(ground.url, history)
         beats(engine, history, fate.cut_off_s)
-        hosted = contest.find(engine, COMPETITION)
+        hosted = competitions.find(engine, COMPETITION)
         gives_back = fate.nth if "give_back" in fate.point else 0
         judging = _judge(history, name, gives_back)
         history.write("ready")
@@ -78,7 +78,7 @@ def client(ground: Ground, fate: Fate, name: str, team: int, first: int, last: i
 
     def work(history: History) -> None:
         engine = opened(ground.url, history)
-        hosted, number = contest.find(engine, COMPETITION), teams.find(engine, f"team {team}").id
+        hosted, number = competitions.find(engine, COMPETITION), teams.find(engine, f"team {team}").id
         begin = max(first, int(mark.read_text() or 0) - 3) if mark.exists() else first
         for i in range(begin, last):
             send(engine, number, hosted.id, drawn(ground, team, i), f"e{i}", history)
@@ -96,7 +96,7 @@ def one(ground: Ground, fate: Fate, name: str, contents: list[str]) -> int:
 
     def work(history: History) -> None:
         engine = opened(ground.url, history)
-        hosted, number = contest.find(engine, COMPETITION), teams.find(engine, "team 0").id
+        hosted, number = competitions.find(engine, COMPETITION), teams.find(engine, "team 0").id
         history.write("opened")
         while (ground.folder / PAUSE).exists():
             time.sleep(POLL_S / 20)

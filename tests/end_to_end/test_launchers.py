@@ -20,10 +20,11 @@ from commands import reasons, run, started
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import HarnessError
-from harness.search import budget, launch, local, ray
-from harness.search import slurm as launcher
-from harness.search.crew import Ray, Slurm
-from harness.search.study import Shared, load
+from harness.launch import local, ray, start
+from harness.launch import slurm as launcher
+from harness.launch.crew import Ray, Slurm
+from harness.study import slots
+from harness.study.study import Shared, load
 
 SECRET = "hush-7231"  # the server takes any password
 QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5", "track=disabled", "study.lease_s=5"]
@@ -75,7 +76,7 @@ def check(url: str, trials: int) -> list[str]:
     shared = load("ours", url)
     found = shared.optuna.get_trials(deepcopy=False)
     states = Counter(t.state for t in found)
-    counts = budget.counts(shared.engine, "ours", trials)
+    counts = slots.counts(shared.engine, "ours", trials)
     assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == trials
     assert not states[TrialState.RUNNING]
@@ -84,13 +85,13 @@ def check(url: str, trials: int) -> list[str]:
 
 def leased(url: str) -> int:
     """How many slots are taken."""
-    return budget.counts(load("ours", url).engine, "ours", 9)["leased"]
+    return slots.counts(load("ours", url).engine, "ours", 9)["leased"]
 
 
-def job(**settings: object) -> launch.Job:
+def job(**settings: object) -> start.Job:
     """A worker's job that nobody carries out."""
-    nothing = dict.fromkeys(launch.Job.__dataclass_fields__)
-    return launch.Job(**(nothing | {"url": "sqlite:///x.db", "threads": 1, "slurm": Slurm(), "ray": Ray()} | settings))
+    nothing = dict.fromkeys(start.Job.__dataclass_fields__)
+    return start.Job(**(nothing | {"url": "sqlite:///x.db", "threads": 1, "slurm": Slurm(), "ray": Ray()} | settings))
 
 
 # processes of this machine
@@ -325,7 +326,7 @@ def test_a_file_can_t_be_shared_by_machines(tmp_path: Path, words: list[str]) ->
 def test_an_unknown_launcher_names_those_there_are(tmp_path: Path) -> None:
     """And the nearest of them."""
     with pytest.raises(HarnessError, match="launch: unknown 'slrum'; allowed: local, ray, slurm"):
-        launch.run(job(launch="slrum"), 1)
+        start.run(job(launch="slrum"), 1)
     with pytest.raises(HarnessError, match="slurm.cpus=0: allowed: 1 or more"):
         Slurm(cpus=0)
 

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.errors import HarnessError
-from harness.search import budget
-from harness.search.study import load
+from harness.study import slots
+from harness.study.study import load
 
 SECRET = "hush-7231"  # the server takes any password
 TRIALS = 6
@@ -71,7 +71,7 @@ def test_a_team_of_four_loses_a_worker_and_no_trial(postgres_url: str, tmp_path:
     trials = shared.optuna.get_trials()
     states = Counter(t.state for t in trials)
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == TRIALS
-    assert budget.counts(shared.engine, "ours", TRIALS) == {"free": 0, "leased": 0, "done": TRIALS, "given_up": 0}
+    assert slots.counts(shared.engine, "ours", TRIALS) == {"free": 0, "leased": 0, "done": TRIALS, "given_up": 0}
     dead = trials[victim.number]
     assert (dead.state, dead.user_attrs["reason"]) == (TrialState.FAIL, killed)
     assert reasons(trials) == [killed]

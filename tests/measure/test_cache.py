@@ -15,9 +15,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from harness.measure import cache
-from harness.measure.competition import Competition
 from harness.models.build import build
 from harness.models.spec import ModelSpec
+from harness.rules.competition import Competition
 from harness.runtime.export import export
 
 COMPETITION = Competition(

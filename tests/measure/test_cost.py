@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.measure.cost import macs, macs_of_onnx, parameters_of_onnx
-from harness.measure.reference import reference_model
 from harness.models.build import BLOCKS, build, export_ready
 from harness.models.spec import ModelSpec
+from harness.rules.reference import reference_model
 from harness.runtime.export import export
 
 BODIES = sorted(set(BLOCKS) - {"flatten", "linear", "globalavgpool", "avgpool", "maxpool"})

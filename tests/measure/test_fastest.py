@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.measure.competition import AUTO, Competition
 from harness.measure.fastest import TOLERANCE, TRIED, Attempt, choose, difference, timed, tried
 from harness.measure.latency import Latency
 from harness.measure.process import measure, predict
 from harness.models.build import build
 from harness.models.spec import ModelSpec, Stage
+from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.export import export
 

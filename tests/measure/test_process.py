@@ -17,7 +17,7 @@ from filelock import Timeout
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.measure import lock, process, turns
+from harness.measure import lock, paired_timing, process
 from harness.measure.process import end_to_end, measure, predict
 from harness.models.build import build, export_ready
 from harness.models.spec import ModelSpec
@@ -100,10 +100,10 @@ def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) 
     assert found["bigger"].ratio_low > 1.5
     for latency in found.values():
         loads = [load for process in latency.processes for load in process]
-        assert len(latency.processes) >= turns.PROCESSES and len(loads) >= len(latency.processes)
+        assert len(latency.processes) >= paired_timing.PROCESSES and len(loads) >= len(latency.processes)
         for load in loads:
             batches = (load.model_ms, load.model_wall_ms, load.reference_ms, load.reference_wall_ms)
-            assert len({len(ms) for ms in batches}) == 1 and len(load.model_ms) >= turns.TURNS
+            assert len({len(ms) for ms in batches}) == 1 and len(load.model_ms) >= paired_timing.TURNS
             assert min(map(min, batches)) > 0
             # of the same batches: over all processes, slow ones move the estimate and not the median
             assert np.median(load.model_wall_ms) >= 0.99 * np.median(load.model_ms)
@@ -170,7 +170,7 @@ def test_warm_up_ends_when_runs_get_no_faster() -> None:
     def run() -> None:
         now[0] += left.pop(0)
 
-    best_s = turns.warm_up(run, lambda: now[0], least_s=0.0)
+    best_s = paired_timing.warm_up(run, lambda: now[0], least_s=0.0)
     assert best_s == 0.1 and len(left) == len(WARM_UP) - 7
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.competition import Competition, Figures, better, points
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, better, points
 from harness.search.forecast import forecast
 from harness.search.gate import Known
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from harness.data.augment import Augment
 from harness.models.spec import ModelSpec, Stage
-from harness.search.candidate import Candidate, read
-from harness.search.front import front, save, summarise, table
-from harness.train.recipe import Recipe
+from harness.record.candidate import Candidate, read
+from harness.record.recipe import Recipe
+from harness.search.front import front, save, table
+from harness.study.summary import summarise
 
 CANDIDATE = Candidate(ModelSpec((Stage("conv", 8, repeat=2),)), 8, Augment(), Recipe())
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.competition import Competition, Figures, better, points
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, better, points
 from harness.search.gate import Gate, Known, hopeless, too_dear
 
 LOWER = Competition()

@@ -12,7 +12,7 @@ import pytest
 from harness import config
 from harness.errors import HarnessError
 from harness.models.build import build
-from harness.search.candidate import Candidate
+from harness.record.candidate import Candidate
 from harness.search.space import check, fixed, suggest
 
 SPACES = config.groups()["space"]

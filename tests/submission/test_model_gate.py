@@ -23,8 +23,8 @@ from harness.errors import HarnessError
 from harness.models.build import build, export_ready
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
+from harness.sandbox.refused import Refused
 from harness.submission import gate, operators, sizes, wire
-from harness.submission.refused import Refused
 
 MOST_S, MOST_MB = 10.0, 1500
 

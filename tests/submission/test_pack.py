@@ -10,8 +10,10 @@ from squares import save_network
 
 from harness.data.split import Dataset
 from harness.errors import HarnessError
-from harness.measure.competition import Competition
-from harness.submission import manifest, predictions
+from harness.record import manifest
+from harness.record.files import sha256
+from harness.rules.competition import Competition
+from harness.submission import predictions
 from harness.submission.pack import pack
 
 
@@ -20,7 +22,7 @@ def test_an_entry_holds_model_predictions_and_manifest(packed: Path, run_folder:
     assert sorted(p.name for p in packed.iterdir()) == ["manifest.json", "model.onnx", "predictions.csv"]
     assert [p.name for p in packed.parent.iterdir()] == ["brightest"]
     said = manifest.read(packed)
-    assert said.files == {name: manifest.sha256(packed / name) for name in said.files}
+    assert said.files == {name: sha256(packed / name) for name in said.files}
     assert (packed / "model.onnx").read_bytes() == (run_folder / "model.onnx").read_bytes()
     found = predictions.read(packed / "predictions.csv", dataset.test.names, dataset.classes)
     assert (found == dataset.test.labels).mean() == pytest.approx(0.9)

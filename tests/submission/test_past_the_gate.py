@@ -9,9 +9,9 @@ import pytest
 from hostile import FILES, LOADABLE
 from squares import SIDE
 
-from harness.submission.limits import Limits
-from harness.submission.refused import Refused
-from harness.submission.remote import Mode, open_remote
+from harness.sandbox.limits import Limits
+from harness.sandbox.refused import Refused
+from harness.sandbox.remote import Mode, open_remote
 
 IMAGES = np.zeros((2, 3, SIDE, SIDE), np.float32)
 TIGHT = Limits(wall_s=30, cpu_s=10, memory_mb=1024)

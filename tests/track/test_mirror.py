@@ -13,7 +13,7 @@ import pytest
 from wandb_file import records
 
 from harness.errors import HarnessError
-from harness.track.journal import Journal
+from harness.record.journal import Journal
 from harness.track.mirror import MODES, check, mirrored
 
 RUN = {"study": "ours", "run": "00007", "job_type": "trial", "config": {"lr": 0.1, "proxy": {"epochs": 3}}}
@@ -22,7 +22,7 @@ ROWS = [{"epoch": 1, "loss": 2.25}, {"epoch": 2, "loss": 1.5, "f1": 0.5, "points
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from harness.track.journal import Journal
+from harness.record.journal import Journal
 from harness.track.mirror import mirrored
 run, rows, folder = *map(json.loads, sys.argv[1:3]), Path(sys.argv[3])
 journal = Journal(folder)

@@ -14,9 +14,9 @@ from harness.data.prepare import Preprocessing, statistics
 from harness.data.split import Dataset, Images
 from harness.models.build import build
 from harness.models.spec import ModelSpec, Stage
-from harness.train.loop import fit
+from harness.record.recipe import Recipe
+from harness.train.fit import fit
 from harness.train.precision import Precision
-from harness.train.recipe import Recipe
 
 CPU = torch.device("cpu")
 PLAIN = Augment(n=0, m=0, flip=False, crop=0.0)

@@ -18,12 +18,13 @@ import numpy as np
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from harness.board import contest, queue, store, teams
-from harness.board.contest import Hosted
+from harness.board import competitions, queue, store, teams
+from harness.board.competitions import Hosted
 from harness.board.teams import Team
 from harness.data.split import Dataset, Images
-from harness.measure.competition import Competition, Figures, points
-from harness.submission.verdict import Verdict
+from harness.record.verdict import Verdict
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, points
 from harness.web import serve
 from harness.web.app import create_app
 from harness.web.guard import Bounds
@@ -56,7 +57,7 @@ def stage(
     """Host the competition in a folder; the team named Gone has had its token revoked. terms: of the contest."""
     engine = store.open(f"sqlite:///{folder}/board.db")
     rules = Competition(**(RULES | {"contest": RULES["contest"] | terms}))
-    hosted = contest.create(engine, rules, pets())
+    hosted = competitions.create(engine, rules, pets())
     made = {name: teams.add(engine, name) for name in names}
     if "Gone" in made:
         teams.revoke(engine, "Gone")

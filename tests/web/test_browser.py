@@ -16,8 +16,8 @@ import pytest
 from staged import Staged, running
 
 from harness import config
-from harness.board import contest, store, teams
-from harness.board.contest import Contest
+from harness.board import competitions, store, teams
+from harness.board.competitions import Contest
 from harness.errors import HarnessError
 from harness.web.app import create_app
 from harness.web.guard import Bounds
@@ -70,7 +70,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     folder = tmp_path_factory.mktemp("day")
     url = f"sqlite:///{folder}/board.db"
     engine, rules = store.open(url), config.read_competition("digits")
-    hosted = contest.create(engine, rules, _digits(rules))
+    hosted = competitions.create(engine, rules, _digits(rules))
     team, token = teams.add(engine, "Blue Whales")
     app = create_app(engine, folder / "files", "", Bounds(hosts=("localhost",)))
     staged = Staged(engine, folder / "files", hosted, app, {"A": team}, {"A": token})
@@ -92,7 +92,7 @@ def _digits(rules: Any) -> Any:
 @contextmanager
 def _judge(folder: Path, url: str) -> Iterator[None]:
     """Run a judge's process, in the sandbox where there can be one."""
-    from harness.submission import sandbox
+    from harness.sandbox import sandbox
 
     try:
         sandbox.check()

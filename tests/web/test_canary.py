@@ -71,9 +71,9 @@ def test_no_label_and_no_hidden_figure_leaves_before_the_close(
 
 def test_after_the_close_the_private_part_is_shown(scored: Staged, client: httpx.Client) -> None:
     """The control: the same search finds it then, where it belongs."""
-    from harness.board import contest
+    from harness.board import competitions
 
-    contest.close(scored.engine, scored.hosted.name)
+    competitions.close(scored.engine, scored.hosted.name)
     assert "0.8123" in client.get("/").text and "0.8123456" in client.get("/api/standings").text
     assert "canary" not in client.get("/api/entries/1", headers=bearer(scored.tokens["A"])).text
 

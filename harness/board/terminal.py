@@ -1,0 +1,98 @@
+"""Boards, entries and the log as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from harness.board.competitions import Hosted
+from harness.board.entries import Seen
+from harness.board.local import Key, Row
+from harness.board.log import Line
+from harness.board.quota import moment
+from harness.board.rescore import Change
+from harness.board.standings import Place
+from harness.board.teams import Team
+
+
+def local_table(key: Key, rows: Sequence[Row]) -> Table:
+    """Draw one board for a terminal."""
+    title = f"Standings: {key.competition} ({key.digest[:6]}) on {key.data} ({key.fingerprint[:6]})"
+    drawn = Table("rank", "name", "points", "F1", "latency ms", "ratio", "size MB", "when (UTC)", title=title)
+    for column in drawn.columns:
+        column.justify = "left" if column.header in ("name", "when (UTC)") else "right"
+    for row in rows:
+        drawn.add_row(*_cells(row))
+    return drawn
+
+
+def local_as_json(boards: Mapping[Key, Sequence[Row]]) -> list[dict[str, Any]]:
+    """Return the boards as plain JSON values."""
+    return [key._asdict() | {"rows": [asdict(row) for row in rows]} for key, rows in boards.items()]
+
+
+def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
+    """Draw the standings of a hosted competition. part: "public" or "private"."""
+    title = f"{part} standings: {hosted.name} ({hosted.terms[:6]})"
+    drawn = Table("rank", "team", "points", "interval", "F1", "latency ms", "MB", "entries", "when", title=title)
+    for p in places:
+        drawn.add_row(
+            "–" if p.rank is None else str(p.rank), p.team, f"{p.points:.4f}", f"{p.low:.4f} – {p.high:.4f}",
+            f"{p.f1:.4f}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries), moment(p.created),
+        )  # fmt: skip
+    return drawn
+
+
+def entries(hosted: Hosted, seen: Sequence[Seen]) -> Table:
+    """Draw entries, the newest first."""
+    columns = ("entry", "team", "name", "kind", "state", "tries", "F1 shown", "latency ms", "when", "reason")
+    drawn = Table(*columns, title=f"submissions: {hosted.name}")
+    for e in seen:
+        state = f"{e.state} ({e.stage})" if e.stage else e.state
+        figures = ["" if value is None else f"{value:.4g}" for value in (e.f1, e.latency_ms)]
+        why = f"{e.reason}: {(e.message or '').splitlines()[0] if e.message else ''}" if e.reason else ""
+        drawn.add_row(str(e.id), e.team, e.name, e.kind, state, str(e.tries), *figures, moment(e.created), escape(why))
+    return drawn
+
+
+def teams(listed: Sequence[Team]) -> Table:
+    """Draw the teams."""
+    drawn = Table("team", "token begins", "baseline", "since", "page", title="teams")
+    for t in listed:
+        token = "revoked" if t.revoked else f"hb_{t.prefix}"
+        drawn.add_row(t.name, token, "yes" if t.baseline else "", moment(t.created), escape(t.url))
+    return drawn
+
+
+def log(lines: Sequence[Line]) -> Table:
+    """Draw rows of the log, the oldest first."""
+    drawn = Table("row", "when (UTC)", "who", "what", "detail", "hash", title="log")
+    for line in lines:
+        drawn.add_row(str(line.id), line.at[:19], line.actor, line.action, escape(line.detail[:200]), line.hash[:12])
+    return drawn
+
+
+def changes(changed: Sequence[Change]) -> Table:
+    """Draw the ranks before and after a change of the rules."""
+    drawn = Table("team", "public before", "public now", "private before", "private now", title="changed ranks")
+    for c in changed:
+        ranks = (c.public_before, c.public, c.private_before, c.private)
+        drawn.add_row(c.team, *("–" if rank is None else str(rank) for rank in ranks))
+    return drawn
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        str(row.rank),
+        row.name,
+        f"{row.points:.4f}",
+        f"{row.f1:.4f}",
+        f"{row.latency_ms:.4g} [{row.latency_low_ms:.4g} – {row.latency_high_ms:.4g}]",
+        f"{row.ratio:.3f}",
+        f"{row.size_bytes / 1e6:.2f}",
+        row.created[:16].replace("T", " "),
+    ]

@@ -1,0 +1,226 @@
+"""The judge: from an entry's folder to a verdict; the same for the competitor and the organiser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from harness.data.prepare import prepare
+from harness.data.split import Dataset
+from harness.errors import pick
+from harness.judge import audit, timing
+from harness.judge.audit import Witness
+from harness.judge.scoring import Entrant, answers
+from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
+from harness.measure.latency import Latency
+from harness.measure.machine import versions
+from harness.measure.process import check_quiet
+from harness.measure.quality import f1_by_class, macro_f1
+from harness.record.manifest import MODEL, PREDICTIONS, Manifest
+from harness.record.verdict import Verdict
+from harness.rules.competition import AUTO, Competition
+from harness.rules.formulas import Figures, formula_of, points
+from harness.rules.reference import reference_model
+from harness.sandbox import sandbox as sandboxes
+from harness.sandbox.limits import Limits
+from harness.sandbox.refused import Refused
+from harness.sandbox.remote import RUNNER, Mode
+from harness.submission.entry import AGAIN, read
+
+LATENCY_S = 4.0
+"""The most that timing an entry takes, about."""
+COPIES = 1024
+"""The most private copies of test images."""
+LIMITS = Limits()
+STAGES = ("gate", "score", "time", "audit")
+"""What a judgement goes through, in this order."""
+
+
+def judge(
+    folder: Path,
+    dataset: Dataset,
+    competition: Competition,
+    cache: Path,
+    *,
+    limits: Limits = LIMITS,
+    public: np.ndarray | None = None,
+    sandbox: Mode = "strict",
+    debug: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
+    program: Path = RUNNER,
+) -> Verdict:
+    """Check an entry, run it over the test images, time it, audit it and score it.
+
+    cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
+    it both parts are all of them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the
+    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone.
+    progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+
+    Raises:
+        Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
+        HarnessError: no fault of the entry's: it can't be judged here, or the machine is too noisy.
+    """
+    start = time.monotonic()
+    reference = _ready(competition, cache, sandbox)
+    progress("gate")
+    entry, submitted, macs = read(folder, dataset, competition, limits)
+    progress("score")
+    entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
+    judged, public = (replace(dataset, test=dataset.validation), None) if debug else (dataset, public)
+    shown = _shown(judged)
+    logits, checks = _scored(entrant, shown, entry, judged)
+    found = logits[: len(judged.test)].argmax(axis=1)
+    again = answers(entrant, dataset.test.pixels, entry.prepared())[0].argmax(axis=1) if debug else found
+    agreement = _agreement(folder / PREDICTIONS, submitted, again, competition.agreement)
+    checks |= _learnt(shown, logits, judged)
+    progress("time")
+    duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
+    latency, witnesses = timing.measure(duel, LATENCY_S)
+    progress("audit")
+    checks |= _audited(shown, logits, witnesses, competition.threads)
+    if debug:
+        checks["classes"] = _by_class(judged, found)
+    check_quiet(folder / MODEL, latency)
+    return Verdict(
+        entry=entry.name,
+        model_sha256=entry.files[MODEL],
+        size_bytes=(folder / MODEL).stat().st_size,
+        agreement=agreement,
+        checks=checks,
+        sandbox=sandbox,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - start, 3),
+        **_points(competition, judged, found, public, latency, macs),
+        **_timed(runtime, latency),
+    )
+
+
+def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
+    """Make sure that this competition can be judged here; return its reference network."""
+    pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
+    formula_of(competition)  # a misspelt formula stops here, not after the measurement
+    pick(dict.fromkeys((*TRIED, AUTO)), competition.runtime, "competition.runtime, of those that the judge times")
+    if mode == "strict":
+        sandboxes.check()
+    return reference_model(competition.reference, cache)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The test images and, after them, private copies of some: uint8 (N + M, S, S, 3); the positions copied (M,)."""
+
+    pixels: np.ndarray
+    origin: np.ndarray
+
+    @property
+    def copies(self) -> np.ndarray:
+        """Positions of the copies (M,)."""
+        return np.arange(len(self.pixels) - len(self.origin), len(self.pixels))
+
+
+def _shown(dataset: Dataset) -> _Shown:
+    private, origin = audit.copies(dataset.test, COPIES, np.random.default_rng())
+    return _Shown(np.concatenate([dataset.test.pixels, private]), origin)
+
+
+def _scored(entrant: Entrant, shown: _Shown, entry: Manifest, dataset: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the logits of all that is shown, and the figures of the checks on them."""
+    classes = len(dataset.classes)
+    logits, again, twice = answers(entrant, shown.pixels, entry.prepared())
+    if logits.shape[1] != classes:
+        what = f"{entrant.model}: {logits.shape[1]} outputs; the data set has {classes} classes"
+        raise Refused("classes", what, "train on this data set, or name the one that the model was trained on")
+    return logits, {"determinism": audit.determinism(logits[twice], again)}
+
+
+def _learnt(shown: _Shown, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Return the figures of the check that an entry knows classes, and not images."""
+    labels, found = dataset.test.labels[shown.origin], logits.argmax(axis=1)
+    return {"perturbed": audit.perturbed(labels, found[shown.origin], found[shown.copies], len(dataset.classes))}
+
+
+def _by_class(dataset: Dataset, found: np.ndarray) -> dict[str, Any]:
+    """Return how many images there were, and F1 of each class."""
+    scores = f1_by_class(dataset.test.labels, found, len(dataset.classes))
+    return {"images": len(found)} | {f"F1 of {name}": f1 for name, f1 in zip(dataset.classes, scores, strict=True)}
+
+
+def _duel(
+    entrant: Entrant, reference: Path, competition: Competition, shown: _Shown, entry: Manifest, logits: np.ndarray
+) -> tuple[timing.Duel, str]:
+    """Return what is to be timed, with the engine that the competition names or the fastest that computes the same."""
+    private, plain = (prepare(shown.pixels[which], entry.prepared()) for which in (shown.copies, shown.origin))
+    duel = timing.Duel(entrant, reference, private, plain, competition.reference["resolution_px"])
+    if competition.runtime != AUTO:
+        return duel.by(competition.runtime), competition.runtime
+
+    def glance(runtime: str) -> Latency:
+        return timing.measure(duel.by(runtime), GLANCE_S)[0]
+
+    def check(runtime: str) -> str | None:
+        found = answers(replace(entrant, runtime=runtime), shown.pixels[shown.copies], entry.prepared())[0]
+        return difference(logits[shown.copies], found)
+
+    chosen = choose(TRIED, glance, check)[0].runtime
+    return duel.by(chosen), chosen
+
+
+def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], threads: int) -> dict[str, Any]:
+    """Return the figures of the checks on what was seen while time was taken."""
+    timed = logits[np.concatenate([shown.copies, shown.origin])]
+    return {
+        "outputs": audit.outputs(timed, witnesses),
+        "threads": audit.threads(witnesses, threads),
+        "outside": audit.outside(witnesses),
+        "repeat": audit.repeat(witnesses),
+        "unseen": audit.unseen(witnesses),
+    }
+
+
+def _points(
+    competition: Competition,
+    dataset: Dataset,
+    found: np.ndarray,
+    public: np.ndarray | None,
+    latency: Latency,
+    macs: int,
+) -> dict[str, Any]:
+    """Score the whole, the public and the private part."""
+    whole = np.ones(len(found), dtype=bool)
+    halves = (whole, whole) if public is None else (public, ~public)
+    parts = dict(zip(("", "_public", "_private"), (whole, *halves), strict=True))
+    alone = formula_of(competition).score is not None
+    figures: dict[str, Any] = {"macs": macs}
+    for part, which in parts.items():
+        f1 = macro_f1(dataset.test.labels[which], found[which], len(dataset.classes))
+        scored = Figures(f1, latency.ratio, latency.ms, macs)
+        figures |= {f"f1{part}": f1, f"points{part}": points(competition, scored) if alone else None}
+    terms = {"competition": competition.name, "competition_digest": competition.digest()}
+    return figures | terms | {"formula": competition.formula}
+
+
+def _timed(runtime: str, latency: Latency) -> dict[str, Any]:
+    return {
+        "ratio": latency.ratio,
+        "ratio_low": latency.ratio_low,
+        "ratio_high": latency.ratio_high,
+        "latency_ms": latency.ms,
+        "latency_low_ms": latency.low_ms,
+        "latency_high_ms": latency.high_ms,
+        "samples": {"runtime": runtime} | latency.to_dict(),
+        "machine": dict(latency.machine) | {"versions": versions()},
+    }
+
+
+def _agreement(path: Path, submitted: np.ndarray, found: np.ndarray, least: float) -> float:
+    share = float(np.mean(submitted == found))
+    if share < least:
+        what = f"{path}: {share:.4f} of the labels come out again from {MODEL}; allowed: {least} or more"
+        raise Refused("agreement", what, f"submit the model's own predictions: {AGAIN}")
+    return share

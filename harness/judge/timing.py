@@ -1,0 +1,238 @@
+"""The judge's place for a measurement: entry and reference each in a sandboxed process, the clock in this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from harness.judge.audit import KINDS, Witness, outside_share
+from harness.judge.scoring import Entrant
+from harness.measure import paired_timing
+from harness.measure.latency import LOW, Latency
+from harness.measure.lock import alone
+from harness.measure.machine import steal_s
+from harness.measure.process import NOISY, latency_of
+from harness.sandbox.remote import RUNNER, Remote
+
+BATCH_S = 0.001
+"""More than twice a trial's: a batch follows a sleep, and the shorter it is, the slower its runs."""
+SESSION_S = 0.6
+"""How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
+MOST_RUNS = 128
+"""In a batch, of a network that takes no time, or says so."""
+SIZED = 5
+"""Runs that tell how many make a batch."""
+BLANKS = 15
+"""Round trips without a run, of which the median is taken off every batch."""
+ROUNDS = 6
+"""Batches of each kind of image in an audit."""
+RULER = 64
+"""Images that the reference is shown, over and over: it is our own and remembers none."""
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Who is timed beside whom, and what they are shown.
+
+    reference: ONNX file. private, plain: float32 (N, 3, R, R), private copies of test images, which time is taken of,
+    and test images. reference_side: of the reference's images, in px.
+    """
+
+    entrant: Entrant
+    reference: Path
+    private: np.ndarray
+    plain: np.ndarray
+    reference_side: int
+
+    def by(self, runtime: str) -> Duel:
+        """Return the same with another engine for the entry; the reference is a ruler for all, and always on ONNX's."""
+        return replace(self, entrant=replace(self.entrant, runtime=runtime))
+
+    @property
+    def ruler(self) -> Entrant:
+        """Return the reference on the entry's terms."""
+        return replace(self.entrant, model=self.reference, runtime="onnx", program=RUNNER)
+
+
+def measure(duel: Duel, seconds: float) -> tuple[Latency, list[Witness]]:
+    """Time an entry beside the reference network, by turns, each on images that its process has never seen.
+
+    The loop is `measure.turns`', as for a trial. Each batch of runs is asked for over a pipe, and this process reads
+    the other's CPU clock before and after; what a round trip without a run takes is taken off.
+
+    seconds: about the most it takes, its sandboxes' start included. Whether the machine was quiet enough is left to
+    `measure.process.check_quiet`, after the audit: a cheat's time may be noise too.
+
+    Raises:
+        Refused: the entry fails or breaks a limit.
+        HarnessError: there is no sandbox.
+    """
+    witnesses: list[Witness] = []
+
+    def process(_: float) -> dict:
+        before = steal_s(), time.perf_counter()
+        with duel.ruler.opened() as reference, duel.entrant.opened() as model:
+            loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
+            witnesses.append(witness)
+            cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
+            interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
+        seen = {"cpu_s": cpu_s, "steal_s": steal_s() - before[0], "interruptions": interrupted}
+        return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - before[1]}}
+
+    with alone() as waited_s:
+        raw = paired_timing.repeated(process, seconds, NOISY, time.monotonic())
+    return latency_of(raw, waited_s, duel.entrant.threads), witnesses
+
+
+def _session(duel: Duel, model: Remote, reference: Remote, until: float) -> tuple[paired_timing.Loads, Witness]:
+    """Time both in their fresh processes, then audit the entry's."""
+    random = np.random.default_rng()
+    noise = random.standard_normal((RULER, 3, duel.reference_side, duel.reference_side), dtype=np.float32)
+    reference.load()
+    blank = _blank(reference)
+    order = chain(random.permutation(len(duel.private)), count(len(duel.private)))
+    mine = Side(model, duel.private, duel.entrant.threads, blank, order)
+    ruler = Side(reference, noise, duel.entrant.threads, blank, cycle(range(RULER)))
+    loads = paired_timing.loads(
+        lambda least_s: [mine.warm(least_s), ruler.warm(least_s)], until, lambda: _cpu_s(model, reference)
+    )
+    ms, plain, logits = _by_kind(mine, duel.plain, random)
+    witness = Witness(
+        ms=ms,
+        images=np.concatenate([*mine.shown, *plain]),
+        logits=np.concatenate([*mine.logits, *logits]),
+        outside=_outside(mine, ruler),
+        busy=float(np.divide(*np.sum(mine.inside, axis=0))),
+        threads=model.threads(),
+        threads_allowed=reference.threads() if duel.entrant.runtime == "onnx" else 0,
+    )
+    return loads, witness
+
+
+def _blank(remote: Remote) -> tuple[float, float]:
+    """Return the CPU and wall ms of a round trip without a run."""
+    remote.images(np.zeros((1, 3, 1, 1), dtype=np.float32))
+    trips = np.median([remote.time(0, 0) for _ in range(BLANKS)], axis=0)
+    return float(trips[0]), float(trips[1])
+
+
+def _by_kind(mine: Side, plain: np.ndarray, random: np.random.Generator) -> tuple[dict[str, float], list, list]:
+    """Time batches of each kind of image by turns: ms of one, by kind; the test images' positions and their logits."""
+    order = random.permutation(len(plain))
+    shown, logits, ms = [], [], {kind: [] for kind in KINDS}
+    for number in range(ROUNDS):
+        here = order[np.arange(number * mine.size, (number + 1) * mine.size) % len(order)]
+        images = {
+            "private": mine.take(mine.size)[0],
+            "plain": plain[here],
+            "noise": random.standard_normal((mine.size, *plain.shape[1:]), dtype=np.float32),
+            "same": mine.take(1)[0],
+        }
+        for kind in KINDS if number % 2 else reversed(KINDS):
+            spent_ms = mine.timed(images[kind])[mine.threads > 1] - mine.blank[mine.threads > 1]
+            ms[kind].append(max(spent_ms, 1e-6) / mine.size)
+            if kind == "plain":
+                shown.append(len(mine.images) + here)
+                logits.append(mine.remote.logits())
+    return {kind: float(np.quantile(each, LOW)) for kind, each in ms.items()}, shown, logits
+
+
+def _outside(mine: Side, ruler: Side) -> float:
+    """Return the entry's CPU time outside its runs, beyond what the protocol takes, as a share of all.
+
+    What the protocol takes is seen in the reference's process, which can be trusted: what it needed for its own
+    batches, and how much more or less for the bytes of the entry's.
+    """
+    shown_ms = [np.median([_shown_ms(ruler.remote, s.images[: s.size]) for _ in range(ROUNDS)]) for s in (mine, ruler)]
+    protocol_ms = np.mean(ruler.outside_ms) + shown_ms[0] - shown_ms[1]
+    inside_ms = np.mean(mine.inside, axis=0)[0] - mine.blank[0]
+    return outside_share(float(inside_ms), float(np.mean(mine.outside_ms) - protocol_ms))
+
+
+def _shown_ms(remote: Remote, images: np.ndarray) -> float:
+    before = remote.cpu_ns()
+    remote.images(images)
+    return (remote.cpu_ns() - before) / 1e6
+
+
+def _cpu_s(*remotes: Remote) -> float:
+    return sum(remote.cpu_ns() for remote in remotes) / 1e9
+
+
+def _interruptions(pid: int) -> int:
+    """Count how often a process was made to wait. Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("nonvoluntary_ctxt_switches")).split()[1])
+
+
+@dataclass
+class Side:
+    """A network in its process: what is shown to it, and what was noted of it (CPU and wall time in ms).
+
+    order: positions of images not shown yet; beyond the last they are shown again, altered. size: runs in a batch.
+    """
+
+    remote: Remote
+    images: np.ndarray
+    threads: int
+    blank: tuple[float, float]
+    order: Iterator[int]
+    size: int = 1
+    seen_ms: float = 0.0
+    inside: list[tuple[float, float]] = field(default_factory=list)
+    outside_ms: list[float] = field(default_factory=list)
+    shown: list[np.ndarray] = field(default_factory=list)
+    logits: list[np.ndarray] = field(default_factory=list)
+
+    def warm(self, least_s: float) -> paired_timing.Batch:
+        """Load the network afresh and warm it; return the function that times a batch."""
+        self.remote.load()
+        self.remote.images(self.take(8)[0])
+        number = count()
+        clock = time.perf_counter_ns if self.threads > 1 else self.remote.cpu_ns
+        paired_timing.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
+        took_ms = np.median([self.remote.time(next(number), 1)[self.threads > 1] for _ in range(SIZED)])
+        each_ms = max(took_ms - self.blank[self.threads > 1], 1e3 * BATCH_S / MOST_RUNS)
+        self.size = max(1, round(1e3 * BATCH_S / each_ms))
+        self.seen_ms = self._cpu_ms()
+        return self.batch
+
+    def batch(self) -> tuple[float, float]:
+        """Time a batch of images never shown before: CPU (with several threads, wall) ms and wall ms of one image."""
+        images, index = self.take(self.size)
+        idle_ms = self._cpu_ms() - self.seen_ms
+        spent_ms, wall_ms = self.timed(images)
+        self.shown.append(index)
+        self.logits.append(self.remote.logits())
+        now_ms = self._cpu_ms()
+        self.inside.append((spent_ms, wall_ms))
+        self.outside_ms.append(idle_ms + now_ms - self.seen_ms - spent_ms)
+        self.seen_ms = now_ms
+        pairs = zip((spent_ms, wall_ms), self.blank, strict=True)
+        each = [round(max(ms - blank, 0.01 * ms) / self.size, 6) for ms, blank in pairs]
+        return each[self.threads > 1], each[1]
+
+    def timed(self, images: np.ndarray) -> tuple[float, float]:
+        """Run another image uncounted, for the other network has just had the caches; then show these and time them."""
+        self.remote.images(self.take(1)[0])
+        self.remote.run(0, 1)
+        self.seen_ms = self._cpu_ms()
+        self.remote.images(images)
+        return self.remote.time(0, self.size)
+
+    def take(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next images and their positions; -1 for one that was altered, for all others were shown."""
+        index = np.fromiter(islice(self.order, size), dtype=np.int64, count=size)
+        again = index >= len(self.images)
+        images = self.images[index % len(self.images)]
+        if again.any():
+            images[again] += 1e-2 * np.random.default_rng().standard_normal(images[again].shape, dtype=np.float32)
+        return images, np.where(again, -1, index)
+
+    def _cpu_ms(self) -> float:
+        return self.remote.cpu_ns() / 1e6

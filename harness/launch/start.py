@@ -1,0 +1,179 @@
+"""Start a study's workers and show how it goes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from harness import database
+from harness.data.augment import Augment, augment
+from harness.data.sets import load
+from harness.data.split import Dataset
+from harness.errors import HarnessError, pick
+from harness.launch import local, ray, slurm
+from harness.launch.crew import Crew
+from harness.measure.machine import cores
+from harness.record import files
+from harness.rules.formulas import formula_of
+from harness.rules.reference import reference_model
+from harness.search import space
+from harness.study import ledger
+from harness.study.study import Shared, join
+from harness.study.worker_process import Job, deaf
+from harness.track.mirror import check
+
+LAUNCHERS: dict[str, Callable[[Job, int], Crew]] = {"local": local.start, "slurm": slurm.start, "ray": ray.start}
+IDLE_S = 30.0
+"""How long a worker may take to find that nothing is left; one that still waits for a place then needn't begin."""
+
+
+def run(job: Job, workers: int) -> Shared:
+    """Run a study with `workers` worker processes until its budget is finished.
+
+    Raises:
+        HarnessError: something is wrong before the first trial; nothing has been started then.
+    """
+    start = pick(LAUNCHERS, job.launch, "launch")
+    _check(job, workers)
+    dataset = load(job.data_name, job.data_options)
+    space.check(job.task(dataset).searched())
+    reference_model(job.competition.reference, job.runs / "reference")
+    shared = join(job.study, job.definition(dataset), job.url, job.study.seed, job.patience_s)
+    _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
+    _announce(job, dataset, workers)
+    del dataset  # each worker has its own
+    if not _left(shared):
+        print(f"all {job.study.trials} trials are finished: a larger study.trials runs more")
+        return shared
+    augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), workers))
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
+        raise
+    if left := _left(shared):
+        print(f"{left} of {job.study.trials} trials are left: the same command goes on with them")
+    _refuse_all_failed(shared, job)
+    return shared
+
+
+def _check(job: Job, workers: int) -> None:
+    """Refuse what can't go well."""
+    if workers < 1:
+        raise HarnessError(f"workers={workers}: allowed: 1 or more", "set workers=2")
+    check(job.track)
+    if job.study.objective == "points" and formula_of(job.competition).score is None:
+        raise HarnessError(
+            f"competition.formula={job.competition.formula}: ranks a whole board and has no points for one trial",
+            "set study.objective=pareto, or take another formula",
+        )
+    if job.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
+        raise HarnessError(
+            f"storage.url={database.shown(job.url)}: launch={job.launch} runs workers on other machines, which can't "
+            "share a SQLite file",
+            "start a PostgreSQL with `python -m harness db start host=0.0.0.0` and set its storage.url",
+        )
+
+
+def _deadline(shared: Shared) -> float | None:
+    """Return when the study's time is over, in seconds since 1970: study.hours count from now."""
+    settings = shared.settings
+    ends = [settings.deadline_at(), ledger.clock(shared) + 3600 * settings.hours if settings.hours else None]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _refuse_all_failed(shared: Shared, job: Job) -> None:
+    """Say it as an error when not one trial of the budget went well."""
+    trials = shared.optuna.get_trials(deepcopy=False)
+    if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
+        return
+    reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
+    raise HarnessError(
+        f"study {job.study.name}: every trial failed: {'; '.join(reasons[:3])}",
+        f"see {job.folder}/*/error.txt, mend it, and take a new study.name",
+    )
+
+
+def _watch(shared: Shared, crew: Crew) -> None:
+    """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
+    shown: set[int] = set()
+    told: set[str] = set()
+    finished_at = None
+    study, total = shared.optuna, shared.settings.trials
+    try:
+        with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
+            while True:
+                ended = crew.ended()
+                for trial in study.get_trials(deepcopy=False):
+                    if trial.state.is_finished() and trial.number not in shown:
+                        shown.add(trial.number)
+                        bar.write(line(trial))
+                for name, words in ended.items():
+                    if words and name not in told:
+                        told.add(name)
+                        ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
+                        bar.write(f"{name}: {words}{'; the study goes on' if crew.running() else ''}")
+                left = _left(shared)
+                if total - left != bar.n or sys.stdout.isatty():
+                    bar.n = total - left
+                    bar.refresh()
+                finished_at = finished_at or (None if left else time.monotonic())
+                if not crew.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
+                    break
+                time.sleep(1)
+    except KeyboardInterrupt:
+        deaf()  # a second Ctrl-C must not keep the workers from being told
+        raise
+    finally:
+        crew.stop()
+    if left and all(ended.values()):
+        raise HarnessError(
+            f"all workers ended early, {left} trials are left",
+            f"see worker-*.log in the folder of study {shared.settings.name}, then run the same command again",
+        )
+
+
+def line(trial: FrozenTrial) -> str:
+    """Say in one line how a trial ended."""
+    cost = trial.user_attrs.get("cost", {})
+    speed = f"{cost['latency_ms']:.4f} ms  {cost['macs'] / 1e6:6.2f} MMACs" if cost else ""
+    if trial.state == TrialState.COMPLETE:
+        f = trial.user_attrs["figures"]
+        return f"trial {trial.number:4d}  {f['points']:.4f} points  F1 {f['f1']:.4f}  {speed}  {f['seconds']:.0f} s"
+    return f"trial {trial.number:4d}  {trial.state.name.lower()}: {trial.user_attrs.get('reason', '')}  {speed}"
+
+
+def _left(shared: Shared) -> int:
+    counts = ledger.counts(shared)
+    return counts["free"] + counts["leased"]
+
+
+def _announce(job: Job, dataset: Dataset, workers: int) -> None:
+    sizes = ", ".join(f"{name} {sum(c)}" for name, c in dataset.counts().items())
+    where = f"{workers} workers x {job.threads} threads, {job.launch if job.elsewhere else f'{cores()} cores'}"
+    print(f"study {job.study.name}: {job.study.trials} trials, {where}")
+    print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
+    for name, count in dataset.report.get("rare_classes", {}).items():
+        annotated = dataset.report["annotated"][name]
+        print(f"  class left out: {name}: {count} of {annotated} objects left by the other rules")
+    damaged = dataset.report.get("damaged") or []
+    for entry in damaged[:5]:
+        print(f"  left out: {entry['name']}: {entry['reason']}")
+    if len(damaged) > 5:
+        print(f"  and {len(damaged) - 5} more damaged images, all named in {job.folder / 'data.json'}")
+
+
+def _write(path: Path, what: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, json.loads(json.dumps(what, default=str)))

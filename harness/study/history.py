@@ -1,0 +1,44 @@
+"""What a worker knows of the finished trials, read again only when there are more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from harness import database
+from harness.search.gate import Known
+from harness.study import slots
+
+EVERY_SLOT = 2**31 - 1  # also those of a worker that joined with a larger budget
+
+
+def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callable[[], list[Known]]:
+    """Return what lists the finished trials, by number.
+
+    Optuna reads all of every running trial to learn that nothing is new; a count of the settled slots says it sooner.
+    """
+    seen: dict[int, Known] = {}
+    settled, name, single = -1, study.study_name, len(study.directions) == 1
+
+    def known() -> list[Known]:
+        nonlocal settled
+        counts = database.patiently(lambda: slots.counts(engine, name, EVERY_SLOT), patience_s, engine.url)
+        now = counts["done"]
+        if now != settled:
+            settled = now
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                if trial.number not in seen:
+                    seen[trial.number] = _known(trial, single)
+        return [seen[number] for number in sorted(seen)]
+
+    return known
+
+
+def _known(trial: FrozenTrial, single: bool) -> Known:
+    figures = trial.user_attrs.get("figures", {})
+    rungs = {int(epoch): f1 for epoch, f1 in figures.get("rungs", {}).items()}  # JSON makes keys text
+    value = trial.value if single else None
+    return Known(trial.number, value, figures.get("f1"), rungs, trial.intermediate_values)

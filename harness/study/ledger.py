@@ -1,0 +1,280 @@
+"""Where the budget and Optuna's trials change together: each function here is one transaction, tried until it is done.
+
+Between any two of them a worker may die and nothing is out of step: a slot is leased if and only if its trial is
+running, and done if and only if one trial of it has finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count as counting
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from harness import database
+from harness.study import pending_results, slots
+from harness.study.history import EVERY_SLOT
+from harness.study.pending_results import Outcome
+from harness.study.storage import step
+from harness.study.study import Shared
+
+T = TypeVar("T")
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+TOLD = "told now"
+LETTING_GO_S = 10.0
+"""How long one who wants to stop waits for a database that is away."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A slot and the trial that uses it. earlier: number of the trial whose candidate it runs again, if any."""
+
+    slot: slots.Slot
+    trial: optuna.Trial
+    earlier: int | None
+
+
+def take(shared: Shared, owner: str, place: Callable[[int], Path]) -> Turn | None:
+    """Take a slot and begin its trial; None when there is no slot to be had now.
+
+    The trial that a dead worker left is closed. Where it left a result, that is counted; else its candidate is run
+    again, unless three workers have died of it. place: the run folder of a trial.
+    """
+    while True:
+        tries = counting()
+
+        def act(connection: sa.Connection, tries: Any = tries) -> tuple[slots.Slot | None, int | None, Path | None]:
+            if next(tries) and (ours := slots.held(connection, shared.settings.name, owner)):
+                return *ours, None  # the commit that seemed to fail took effect
+            return _taken(shared, connection, owner, place)
+
+        slot, trial, told = _step(shared, act)
+        if told is not None:
+            pending_results.clear(told)
+        if slot is None:
+            return None
+        if trial is not None:
+            begun = optuna.Trial(shared.optuna, trial)
+            return Turn(slot, begun, begun.user_attrs.get("retry_of"))
+
+
+def _taken(
+    shared: Shared, connection: sa.Connection, owner: str, place: Callable[[int], Path]
+) -> tuple[slots.Slot | None, int | None, Path | None]:
+    """Claim a slot; return it with the trial that was begun in it, or with the folder whose result was counted."""
+    settings, storage = shared.settings, shared.optuna._storage
+    slot = slots.claim(connection, settings.name, owner, settings.lease_s, settings.trials)
+    if slot is None:
+        return None, None, None
+    lost = None if slot.lost is None else storage.get_trial(slot.lost)
+    if lost is not None and (counted := _counted_before(shared, connection, slot, lost, place)):
+        return slot, None, counted
+    if lost is not None:
+        again = "" if slot.again else f", as {slots.TRIES - 1} before it: its candidate is set aside"
+        _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died") + again)
+    if slot.given_up:
+        return slot, None, None
+    begun = _begin(shared, owner, slot, lost if slot.again else None)
+    slots.attach(connection, slot, begun)
+    return slot, begun, None
+
+
+def _counted_before(
+    shared: Shared, connection: sa.Connection, slot: slots.Slot, lost: FrozenTrial, place: Callable[[int], Path]
+) -> Path | None:
+    """Count the result of a trial whose worker died after computing it; return its folder, None if it has none."""
+    folder = place(lost.number)
+    if lost.state not in FINISHED:
+        outcome = pending_results.read(folder)
+        if outcome is None or outcome.trial != lost._trial_id:
+            return None
+        if lost.state.is_finished():
+            slots.overrule(connection, slot, _copied(shared, lost, outcome))
+            return folder
+        _tell(shared, outcome)
+    slots.overrule(connection, slot, lost._trial_id)
+    return folder
+
+
+def _begin(shared: Shared, owner: str, slot: slots.Slot, lost: FrozenTrial | None) -> int:
+    """Create a running trial, with the candidate of a lost one if there is one; return its id."""
+    attributes: dict[str, Any] = {"worker": owner.partition("/")[0]}
+    if lost is None or not lost.params:
+        fresh = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
+        return shared.optuna._storage.create_new_trial(shared.optuna._study_id, fresh)
+    again = create_trial(
+        state=TrialState.RUNNING, params=lost.params, distributions=lost.distributions,
+        intermediate_values=lost.intermediate_values, user_attrs=attributes | {"retry_of": lost.number},
+    )  # fmt: skip
+    return shared.optuna._storage.create_new_trial(shared.optuna._study_id, again)
+
+
+def count(shared: Shared, slot: slots.Slot, outcome: Outcome) -> bool:
+    """Tell how a trial ended and settle its slot; False, and nothing is written, if the lease is no longer ours."""
+
+    def act(connection: sa.Connection) -> bool:
+        settled = slots.settle(connection, slot)
+        if settled:
+            _tell(shared, outcome)
+        return settled is not False
+
+    try:
+        return _step(shared, act)
+    except UpdateFinishedTrialError:  # somebody failed it by hand
+        return replay(shared, outcome) == TOLD
+
+
+def give_back(shared: Shared, turn: Turn, reason: str, failed: bool) -> bool:
+    """Fail a trial and free its slot; False, and nothing is written, if the lease is no longer ours.
+
+    One that didn't fail (it was interrupted) is gone on with by the slot's next holder.
+    """
+
+    def act(connection: sa.Connection) -> bool:
+        ours = slots.release(connection, turn.slot, failed)
+        if ours:
+            _fail(shared, turn.trial._trial_id, reason)
+        return ours
+
+    return _step(shared, act)
+
+
+def let_go(shared: Shared, owner: str, reason: str) -> None:
+    """Give back, without a failure, whatever slot an owner holds; said, not raised, where the database is away."""
+
+    def act(connection: sa.Connection) -> None:
+        if held := slots.held(connection, shared.settings.name, owner):
+            slots.release(connection, held[0], failed=False)
+            _fail(shared, held[1], reason)
+
+    try:
+        step(shared.optuna, shared.engine, min(LETTING_GO_S, shared.patience_s), act)
+    except database.Away as e:
+        print(f"the slot could not be given back, so its lease must run out: {e.what}", flush=True)
+
+
+def replace(shared: Shared, turn: Turn, owner: str, reason: str) -> Turn | None:
+    """Begin another trial in the same slot; None if the lease is no longer ours."""
+
+    def act(connection: sa.Connection) -> int | None:
+        row = slots.locked(connection, turn.slot.study, turn.slot.number)
+        if not slots.renew(connection, turn.slot, shared.settings.lease_s):
+            return None
+        if row["trial"] != turn.trial._trial_id:
+            return row["trial"]  # the commit that seemed to fail took effect
+        _fail(shared, turn.trial._trial_id, reason)
+        begun = _begin(shared, owner, turn.slot, None)
+        slots.attach(connection, turn.slot, begun)
+        return begun
+
+    begun = _step(shared, act)
+    return None if begun is None else Turn(turn.slot, optuna.Trial(shared.optuna, begun), None)
+
+
+def replay(shared: Shared, outcome: Outcome) -> str:
+    """Tell an outcome that was left on the disk; return in words what became of it.
+
+    It counts, whoever holds its slot now, unless another trial has been counted for it.
+    """
+    storage, slot = shared.optuna._storage, slots.Slot(outcome.study, outcome.slot, outcome.token)
+
+    def act(connection: sa.Connection) -> str:
+        row, trial = slots.locked(connection, slot.study, slot.number), storage.get_trial(outcome.trial)
+        if trial.state in FINISHED:
+            return "was told before"
+        if row["state"] == "done":
+            return "another trial was counted in its place"
+        if row["state"] == "leased" and row["trial"] not in (None, outcome.trial):
+            _fail(shared, row["trial"], f"trial {trial.number}, whose candidate it ran again, has a result after all")
+        number = outcome.trial
+        if not trial.state.is_finished():
+            _tell(shared, outcome)
+        else:
+            number = _copied(shared, trial, outcome)
+        token = row["token"] + (row["token"] != outcome.token)
+        slots.overrule(connection, slots.Slot(slot.study, slot.number, token), number)
+        return TOLD
+
+    return _step(shared, act)
+
+
+def died(shared: Shared, worker: str, reason: str) -> None:
+    """End the lease of a worker that is known to be dead, and keep the reason. worker: its name, host and process."""
+
+    def act(connection: sa.Connection) -> None:
+        for trial in slots.expire(connection, shared.settings.name, f"{worker}/"):
+            if not shared.optuna._storage.get_trial(trial).state.is_finished():
+                shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
+
+    _step(shared, act)
+
+
+def reap(shared: Shared) -> int:
+    """Close the trials of dead workers without running them again now; return how many there were."""
+    settings = shared.settings
+
+    def act(connection: sa.Connection) -> bool:
+        slot = slots.claim(connection, settings.name, "reaper", settings.lease_s, EVERY_SLOT, dead=True)
+        if slot is None or slot.lost is None:
+            return slot is not None and slots.release(connection, slot, failed=False)
+        lost = shared.optuna._storage.get_trial(slot.lost)
+        _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died"))
+        if not slot.given_up:
+            if slot.again:
+                slots.attach(connection, slot, lost._trial_id)
+            slots.release(connection, slot, failed=False)
+        return True
+
+    closed = 0
+    while _step(shared, act):
+        closed += 1
+    return closed
+
+
+def counts(shared: Shared, trials: int | None = None) -> dict[str, int]:
+    """Count the slots by state. trials: how many of the first; by default, the budget this worker joined with."""
+    settings = shared.settings
+    first = settings.trials if trials is None else trials
+    return database.patiently(lambda: slots.counts(shared.engine, settings.name, first), shared.patience_s, shared.url)
+
+
+def clock(shared: Shared) -> float:
+    """Return the database's time, in seconds since 1970."""
+    return _step(shared, slots.clock)
+
+
+def _step(shared: Shared, act: Callable[[sa.Connection], T]) -> T:
+    return step(shared.optuna, shared.engine, shared.patience_s, act)
+
+
+def _tell(shared: Shared, outcome: Outcome) -> None:
+    """Write an outcome to its trial, which is running."""
+    storage = shared.optuna._storage
+    for name, value in outcome.attributes.items():
+        storage.set_trial_user_attr(outcome.trial, name, value)
+    storage.set_trial_state_values(outcome.trial, TrialState[outcome.state], list(outcome.values) or None)
+
+
+def _copied(shared: Shared, failed: FrozenTrial, outcome: Outcome) -> int:
+    """Add a finished trial for one that was failed before its result was found; Optuna changes no finished trial."""
+    attributes = {k: v for k, v in failed.user_attrs.items() if k != "reason"}
+    finished = create_trial(
+        state=TrialState[outcome.state], values=list(outcome.values) or None, params=failed.params,
+        distributions=failed.distributions, intermediate_values=failed.intermediate_values,
+        user_attrs=attributes | outcome.attributes | {"result_of": failed.number},
+    )  # fmt: skip
+    return shared.optuna._storage.create_new_trial(shared.optuna._study_id, finished)
+
+
+def _fail(shared: Shared, trial: int, reason: str) -> None:
+    """Mark a trial as failed, with the reason, unless it has ended."""
+    if shared.optuna._storage.get_trial(trial).state.is_finished():
+        return
+    shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
+    shared.optuna._storage.set_trial_state_values(trial, TrialState.FAIL)

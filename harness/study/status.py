@@ -1,0 +1,128 @@
+"""How a study stands: its budget, who is at work, how fast it goes and when it will be finished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from rich.console import Group
+from rich.table import Table
+
+from harness.study import ledger, slots
+from harness.study.history import EVERY_SLOT
+from harness.study.storage import step
+from harness.study.study import Shared, finished
+
+RECENT = 20  # finished trials that the rate is of
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A trial that is running. left_s: below 0 its worker is silent for longer than its lease."""
+
+    worker: str
+    slot: int
+    trial: int
+    running_s: float
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study at one moment.
+
+    slots: by state. trials: by state. rate_per_h: of the last finished trials, None before the second.
+    remaining_s: until the budget is finished at that rate. best: number, points and F1 of the best trial.
+    """
+
+    study: str
+    slots: dict[str, int]
+    trials: dict[str, int]
+    rate_per_h: float | None
+    remaining_s: float | None
+    best: dict[str, Any] | None
+    leases: list[Lease]
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the budget is finished."""
+        return not self.slots["free"] and not self.slots["leased"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def look(shared: Shared) -> Status:
+    """Read how a study stands, and close the trials of workers that are dead."""
+    ledger.reap(shared)
+    name = shared.settings.name
+
+    def act(connection: sa.Connection) -> tuple[Any, list[float]]:
+        return slots.leased(connection, name), slots.endings(connection, name)
+
+    leased, ago = step(shared.optuna, shared.engine, shared.patience_s, act)
+    states = ledger.counts(shared, EVERY_SLOT)
+    found = shared.optuna.get_trials(deepcopy=False)
+    numbers = {t._trial_id: t.number for t in found}
+    leases = [
+        Lease(r["owner"].partition("/")[0], r["number"], numbers.get(r["trial"], -1), r["age_s"], r["left_s"])
+        for r in leased
+    ]
+    rate = _rate(ago[:RECENT])
+    left = states["free"] + states["leased"]
+    remaining = left / rate if rate and left else (0.0 if not left else None)
+    trials = Counter(t.state.name.lower() for t in found)
+    return Status(name, states, dict(trials), rate and 3600 * rate, remaining, _best(shared), leases)
+
+
+def _rate(ago: list[float]) -> float | None:
+    """Return trials a second: from the oldest of the last ones until now, so that a study that stands still slows."""
+    return (len(ago) - 1) / ago[-1] if len(ago) > 1 and ago[-1] > 0 else None
+
+
+def _best(shared: Shared) -> dict[str, Any] | None:
+    if len(shared.optuna.directions) > 1:
+        return None
+    for trial in finished(shared.optuna)[:1]:
+        return {"trial": trial.number, "points": trial.value, "f1": trial.user_attrs.get("figures", {}).get("f1")}
+    return None
+
+
+def page(status: Status) -> Group:
+    """Draw a status for a terminal."""
+    s, total = status.slots, sum(status.slots.values())
+    states = ", ".join(f"{n} {name}" for name, n in sorted(status.trials.items()) if name not in ("running", "waiting"))
+    lines = [
+        f"study {status.study}: {s['done']} of {total} trials finished; {s['leased']} running, {s['free']} to go"
+        + (f", {s['given_up']} given up after failures" if s["given_up"] else ""),
+        f"trials so far: {states or 'none'}",
+    ]
+    if status.rate_per_h is not None:
+        lines.append(
+            f"rate: {status.rate_per_h:.1f} trials an hour, by the last {min(RECENT, s['done'])}{_end(status)}"
+        )
+    if status.best:
+        b = status.best
+        lines.append(f"best: trial {b['trial']}, {b['points']:.4f} points" + (f", F1 {b['f1']:.4f}" if b["f1"] else ""))
+    if not status.leases and not status.over:
+        lines.append("no worker is running: `python tune.py` with this study.name goes on")
+    table = Table("worker", "trial", "slot", "running for", "lease")
+    for lease in status.leases:
+        silent = f"ends in {lease.left_s:.0f} s" if lease.left_s > 0 else "[red]silent[/red]"
+        table.add_row(lease.worker, str(lease.trial), str(lease.slot), _time(lease.running_s), silent)
+    return Group(*lines, *([table] if status.leases else []))
+
+
+def _end(status: Status) -> str:
+    if not status.remaining_s:
+        return ""
+    at = datetime.now() + timedelta(seconds=status.remaining_s)
+    return f"; expected end in {_time(status.remaining_s)}, {at:%a %H:%M}"
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,28 @@
+"""The best trials of a study, printed when it has ended."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from harness.search.front import front, table
+from harness.study.study import finished
+
+
+def summarise(study: optuna.Study, folder: Path) -> None:
+    """Print the best trials of a study and what to do next."""
+    best, several = finished(study)[:5], len(study.directions) > 1
+    if not best:
+        print(f"no trial of study {study.study_name} finished; the reasons are in {folder}/*/error.txt")
+        return
+    shown = front(finished(study)) if several else best
+    title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"
+    Console(width=None if sys.stdout.isatty() else 140).print(table(shown, title))
+    number = shown[0].number if several else "best"
+    print(f"runs:  {folder}")
+    print(f"next:  python train.py study={study.study_name} trial={number}")
+    print(f"       python -m harness front study={study.study_name}")
+    print(f"       python -m harness report study={study.study_name}")

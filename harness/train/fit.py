@@ -1,0 +1,148 @@
+"""The training loop, for trials and for the final training alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from harness.data.augment import Augment
+from harness.data.loader import batches, normalised
+from harness.data.prepare import Preprocessing
+from harness.data.split import Images
+from harness.record.recipe import Recipe
+from harness.train import checkpoint
+from harness.train.heap import keep
+from harness.train.optimizers import SCHEDULES, optimizer_of
+from harness.train.precision import Precision
+from harness.train.start import STARTS
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch left behind. model: the weights to judge (averaged, where the recipe averages)."""
+
+    number: int
+    loss: float
+    seconds: float
+    images_per_s: float
+    model: nn.Module
+
+
+def fit(
+    model: nn.Module,
+    images: Images,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    how: Augment,
+    precision: Precision,
+    *,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    save_to: Path | None = None,
+    save_every_s: float = 0.0,
+) -> nn.Module:
+    """Train a network on images of its own resolution and return the weights to judge.
+
+    With `save_to`, the state is saved after each epoch that ends `save_every_s` seconds or more after the last time,
+    and a run that finds it there goes on from it to the same result: order and augmentation depend on
+    (seed, epoch, batch) alone. on_epoch may raise to stop.
+
+    Raises:
+        Diverged: the loss became infinite or not a number.
+    """
+    keep()
+    STARTS[recipe.start](model, images.pixels, preprocessing)
+    model = precision.place(model.to(device))
+    optimizer = optimizer_of(recipe, model)
+    average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)
+    judged = average.module if recipe.ema else model
+    steps = max(1, len(images) // recipe.batch)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    begin, saved = _resume(save_to, model, average, optimizer), time.monotonic()
+
+    for epoch in range(begin, recipe.epochs):
+        start, total = time.perf_counter(), 0.0
+        model.train()
+        for step, (x, y) in enumerate(batches(images.pixels, images.labels, how, recipe.batch, seed, epoch)):
+            done = (epoch * steps + step + 0.5) / (recipe.epochs * steps)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * SCHEDULES[recipe.schedule](done)
+            x = precision.place(normalised(x, preprocessing, device))
+            with precision.autocast(device):
+                logits = model(x)
+            loss = F.cross_entropy(logits.float(), y.to(device), label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if recipe.ema:
+                average.update_parameters(model)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise Diverged(f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
+            total += value
+            on_step(epoch * steps + step + 1, value)
+        seconds = time.perf_counter() - start
+        judged.eval()
+        on_epoch(Epoch(epoch + 1, total / steps, seconds, steps * recipe.batch / seconds, judged))
+        if save_to and time.monotonic() - saved >= save_every_s:
+            saved = time.monotonic()
+            checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
+    return judged.eval()
+
+
+def _moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
+    """Average exponentially, from few steps on: a fixed decay would keep the random start for 1 / (1 - decay) steps."""
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+        if not averaged[0].is_floating_point():  # a buffer that counts
+            torch._foreach_copy_(averaged, current)
+            return
+        now = float(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + now) / (10 + now)))
+
+    return update
+
+
+def _state(epoch: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    parts = {"model": model, "average": average, "optimizer": optimizer}
+    return {"epoch": epoch} | {name: part.state_dict() for name, part in parts.items()}
+
+
+def _resume(path: Path | None, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load a saved state where there is one; return the epochs already done."""
+    if path is None or not path.exists():
+        return 0
+    state = checkpoint.load(path)
+    for name, part in (("model", model), ("average", average), ("optimizer", optimizer)):
+        part.load_state_dict(state[name])
+    return int(state["epoch"])
+
+
+@torch.no_grad()
+def predict(model: nn.Module, pixels: np.ndarray, how: Preprocessing, precision: Precision) -> np.ndarray:
+    """Return the class of each uint8 image (N, R, R, 3) by the network in memory: for rungs, not for scores."""
+    device = next(model.parameters()).device
+    model.eval()
+    found = []
+    for i in range(0, len(pixels), 256):
+        x = precision.place(normalised(torch.from_numpy(pixels[i : i + 256]), how, device))
+        with precision.autocast(device):
+            found.append(model(x).argmax(1).cpu())
+    return torch.cat(found).numpy()

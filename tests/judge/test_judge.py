@@ -1,0 +1,235 @@
+"""The judge scores what it has run itself, and refuses what doesn't hold together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from squares import seal
+
+from harness.data.split import Dataset
+from harness.errors import HarnessError
+from harness.judge.judge import LIMITS, STAGES, Verdict, judge
+from harness.measure.quality import macro_f1
+from harness.record.files import sha256
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, points
+from harness.sandbox.refused import Refused
+from harness.sandbox.remote import Mode
+from harness.submission import predictions
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the reference network is kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def verdict(packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode) -> Verdict:
+    """What the judge says of the sound entry."""
+    return judge(packed, dataset, competition, cache, sandbox=mode)
+
+
+def test_a_verdict_holds_what_was_measured(
+    verdict: Verdict, packed: Path, dataset: Dataset, competition: Competition
+) -> None:
+    """F1 is that of the predictions, time has its interval and raw samples, points follow from them."""
+    submitted = predictions.read(packed / "predictions.csv", dataset.test.names, dataset.classes)
+    assert verdict.f1 == macro_f1(dataset.test.labels, submitted, 3)
+    assert verdict.agreement == 1.0
+    assert 0 < verdict.latency_low_ms <= verdict.latency_ms <= verdict.latency_high_ms
+    assert verdict.ratio_low <= verdict.ratio <= verdict.ratio_high
+    loads = [load for loads in verdict.samples["processes"] for load in loads]
+    assert sum(len(load["model_ms"]) for load in loads) == sum(len(load["reference_ms"]) for load in loads) >= 10
+    assert verdict.samples["runtime"] == "onnx"
+    assert verdict.macs == 9
+    figures = Figures(verdict.f1, verdict.ratio, verdict.latency_ms, verdict.macs)
+    assert verdict.points == points(competition, figures)
+    assert verdict.model_sha256 == sha256(packed / "model.onnx")
+    assert verdict.size_bytes == (packed / "model.onnx").stat().st_size
+    assert (verdict.competition_digest, verdict.formula) == (competition.digest(), "boostcamp2021b")
+    assert verdict.machine["cores"] >= 1
+
+
+def test_a_verdict_says_what_was_audited_and_in_what_sandbox(verdict: Verdict, mode: Mode) -> None:
+    """Each check by its reason, with its figures and what is allowed."""
+    named = {"determinism", "perturbed", "outputs", "repeat", "unseen", "outside", "threads"}
+    assert set(verdict.checks) == named and verdict.sandbox == mode
+    assert all(any(name.startswith("allowed") for name in figures) for figures in verdict.checks.values())
+    assert verdict.checks["outputs"]["images"] > 100
+    assert (verdict.f1_public, verdict.points_private) == (verdict.f1, verdict.points)
+
+
+def test_a_verdict_survives_json(verdict: Verdict) -> None:
+    """What goes to the board can be written and read."""
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
+
+
+def test_a_board_formula_leaves_the_points_to_the_board(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """With rank_mean a verdict has no points of its own, and still two F1 (about 4 s: a whole measurement)."""
+    public, stages = np.arange(120) < 40, []
+    board = replace(competition, formula="rank_mean")
+    found = judge(packed, dataset, board, cache, public=public, sandbox=mode, progress=stages.append)
+    assert found.points is None and found.points_public is None and tuple(stages) == STAGES
+    submitted = predictions.read(packed / "predictions.csv", dataset.test.names, dataset.classes)
+    halves = [macro_f1(dataset.test.labels[part], submitted[part], 3) for part in (public, ~public)]
+    assert [found.f1_public, found.f1_private] == halves
+
+
+def test_a_debug_entry_is_judged_on_images_whose_labels_everybody_has(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """F1 by class of the validation images; the hidden labels change nothing (about 4 s: a whole measurement)."""
+    other = replace(dataset, test=replace(dataset.test, labels=np.roll(dataset.test.labels, 1)))
+    raw = json.loads((entry / "manifest.json").read_text())
+    raw["data"]["fingerprint"] = other.fingerprint()
+    (entry / "manifest.json").write_text(json.dumps(raw))
+    found = judge(entry, other, competition, cache, sandbox=mode, debug=True)
+    shown = dataset.validation.pixels.mean(axis=(1, 2)).argmax(axis=1)  # what the network computes
+    assert found.f1 == found.f1_public == found.f1_private == macro_f1(dataset.validation.labels, shown, 3)
+    assert found.checks["classes"]["images"] == len(dataset.validation) and found.agreement == 1.0
+    scores = [v for name, v in found.checks["classes"].items() if name.startswith("F1 of ")]
+    assert np.mean(scores) == pytest.approx(found.f1)
+
+
+def test_one_flipped_byte_of_the_model_is_caught(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """The error names the file and both hashes, and says what to do."""
+    content = bytearray((entry / "model.onnx").read_bytes())
+    expected = sha256(entry / "model.onnx")
+    content[len(content) // 2] ^= 1
+    (entry / "model.onnx").write_bytes(content)
+    found = sha256(entry / "model.onnx")
+    with pytest.raises(HarnessError, match=rf"model.onnx: changed .*is {found}.*says {expected}\n.*pack the entry"):
+        judge(entry, dataset, competition, cache, sandbox=mode)
+
+
+def flip(entry: Path, count: int) -> Path:
+    """Change the label of the first rows."""
+    lines = (entry / "predictions.csv").read_text().splitlines()
+    other = {"red": "green", "green": "blue", "blue": "red"}
+    for i in range(1, count + 1):
+        name, label = lines[i].split(",")
+        lines[i] = f"{name},{other[label]}"
+    (entry / "predictions.csv").write_text("\n".join(lines) + "\n")
+    return entry
+
+
+def test_one_flipped_prediction_is_caught(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """By its hash; and where a cheat renews the hash, because the model doesn't say so."""
+    flip(entry, 1)
+    with pytest.raises(HarnessError, match="predictions.csv: changed since it was packed"):
+        judge(entry, dataset, competition, cache, sandbox=mode)
+    with pytest.raises(Refused, match="predictions.csv: 0.9917 of the labels .*allowed: 0.995 or more") as refused:
+        judge(seal(entry), dataset, competition, cache, sandbox=mode)
+    assert refused.value.reason == "agreement"
+
+
+def test_a_missing_row_is_caught(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """The first id without a row is named, and how many there are."""
+    lines = (entry / "predictions.csv").read_text().splitlines()
+    (entry / "predictions.csv").write_text("\n".join(lines[:5] + lines[7:]) + "\n")
+    with pytest.raises(Refused, match="no row for id 't-004'; 2 of 120 test images have none") as refused:
+        judge(seal(entry), dataset, competition, cache, sandbox=mode)
+    assert refused.value.reason == "predictions"
+
+
+def test_a_missing_file_and_a_link_are_caught(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """A link could show the judge's own files."""
+    (entry / "model.onnx").rename(entry / "elsewhere")
+    with pytest.raises(Refused, match="model.onnx: not found, or no plain file") as refused:
+        judge(entry, dataset, competition, cache, sandbox=mode)
+    assert refused.value.reason == "files"
+    (entry / "model.onnx").symlink_to(entry / "elsewhere")
+    with pytest.raises(HarnessError, match="model.onnx: not found, or no plain file"):
+        judge(entry, dataset, competition, cache, sandbox=mode)
+
+
+@pytest.mark.parametrize(("name", "cap"), [("model.onnx", LIMITS.model_bytes), ("predictions.csv", 1000)])
+def test_an_oversized_file_is_caught(
+    name: str, cap: int, entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """A file over its cap isn't even hashed."""
+    with (entry / name).open("r+b") as file:
+        file.truncate(cap + 1)  # a hole: takes no space
+    limits = replace(LIMITS, predictions_bytes=1000)
+    with pytest.raises(Refused, match=f"{name}: {cap + 1:,} bytes; allowed: {cap:,}") as refused:
+        judge(entry, dataset, competition, cache, limits=limits, sandbox=mode)
+    assert refused.value.reason == "size"
+
+
+def test_other_data_are_caught(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """An entry for another split, or for other classes, isn't scored on this one."""
+    other = replace(dataset, train=dataset.validation)
+    with pytest.raises(HarnessError, match="data.fingerprint is .*; 'squares' has .*\n.*data options of the entry"):
+        judge(packed, other, competition, cache, sandbox=mode)
+    with pytest.raises(HarnessError, match="classes are .*'blue'.*has .*'violet'"):
+        judge(packed, replace(dataset, classes=("red", "green", "violet")), competition, cache, sandbox=mode)
+
+
+def test_another_engine_is_caught(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """An entry made for another runtime isn't timed on this one."""
+    with pytest.raises(HarnessError, match="runtime is 'onnx'; competition 'digits' times 'openvino'"):
+        judge(packed, dataset, replace(competition, runtime="openvino"), cache, sandbox=mode)
+
+
+def test_a_misspelt_formula_stops_at_once(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """Before anything is run."""
+    with pytest.raises(HarnessError, match="unknown 'boostcamp2021c'"):
+        judge(packed, dataset, replace(competition, formula="boostcamp2021c"), cache, sandbox=mode)
+
+
+def test_a_model_that_fails_when_run_is_an_error_with_its_reason(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """What the child process says reaches the user: here an operator that the engine doesn't know."""
+    network = onnx.load(str(entry / "model.onnx"))
+    network.graph.node[0].domain = "nowhere"
+    network.opset_import.append(onnx.helper.make_opsetid("nowhere", 1))
+    (entry / "model.onnx").write_bytes(network.SerializeToString())
+    with pytest.raises(HarnessError, match="nowhere"):
+        judge(seal(entry), dataset, competition, cache, sandbox=mode)
+
+
+def test_where_there_is_no_sandbox_nothing_is_judged(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a little: strict mode says what is missing and how one's own models can be judged all the same."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HarnessError, match=r"(?s)bubblewrap isn't installed.*sandbox=unsafe") as missing:
+        judge(packed, dataset, competition, cache)
+    assert not isinstance(missing.value, Refused)
+    with pytest.raises(HarnessError, match="sandbox: unknown 'none'; allowed: strict, unsafe"):
+        judge(packed, dataset, competition, cache, sandbox="none")
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="OpenVINO isn't installed")
+def test_auto_times_the_fastest_engine_that_computes_the_same(
+    entry: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """Each is tried in the sandbox; the verdict names the one that was timed (10 s: three measurements)."""
+    path = entry / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"runtime": "auto"}))
+    found = judge(entry, dataset, replace(competition, runtime="auto"), cache, sandbox=mode)
+    assert found.samples["runtime"] in ("onnx", "openvino") and found.f1 > 0.8
