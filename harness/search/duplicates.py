@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from harness.measure.cache import graph
 from harness.record.candidate import Candidate
+from harness.record.result import Result
+from harness.search.attributes import result_of
 
 ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # whose result is worth most
 
@@ -19,12 +20,12 @@ ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # whose re
 class Duplicate(Exception):
     """Another trial has built and trained the same, or is at it.
 
-    figures: its result, if it went to the end. pruned: why it was stopped early, if it was.
+    result: what it came to, if it went to the end. pruned: why it was stopped early, if it was.
     """
 
-    def __init__(self, number: int, figures: dict[str, Any] | None, pruned: str | None) -> None:
+    def __init__(self, number: int, result: Result | None, pruned: str | None) -> None:
         super().__init__(f"duplicate of trial {number}")
-        self.number, self.figures, self.pruned = number, figures, pruned
+        self.number, self.result, self.pruned = number, result, pruned
 
 
 def built(candidate: Candidate, artefact: Path) -> str:
@@ -53,4 +54,4 @@ def refuse(trial: optuna.Trial, digest: str) -> None:
     if others:
         twin = min(others, key=lambda t: ORDER.index(t.state))
         pruned = twin.user_attrs.get("reason", "") if twin.state == TrialState.PRUNED else None
-        raise Duplicate(twin.number, twin.user_attrs.get("figures"), pruned)
+        raise Duplicate(twin.number, result_of(twin), pruned)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
+from harness.search.attributes import result_of
 from harness.search.gate import Known
 from harness.study import slots
 
@@ -38,7 +39,7 @@ def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callab
 
 
 def _known(trial: FrozenTrial, single: bool) -> Known:
-    figures = trial.user_attrs.get("figures", {})
-    rungs = {int(epoch): f1 for epoch, f1 in figures.get("rungs", {}).items()}  # JSON makes keys text
-    value = trial.value if single else None
-    return Known(trial.number, value, figures.get("f1"), rungs, trial.intermediate_values)
+    result, value = result_of(trial), trial.value if single else None
+    if result is None:
+        return Known(trial.number, value, reports=trial.intermediate_values)
+    return Known(trial.number, value, result.f1, result.rungs, trial.intermediate_values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ import torch
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
 from harness.measure.cache import timed
+from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
+from harness.measure.result import result
 from harness.models.build import build
-from harness.record import files
+from harness.record import run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
+from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, formula_of, points
+from harness.rules.formulas import figures, scored
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
-from harness.search import duplicates, gate
+from harness.search import attributes, duplicates, gate
 from harness.search.forecast import forecast
 from harness.search.proxy import Proxy, at
 from harness.search.space import fixed, suggest
@@ -44,6 +47,8 @@ from harness.train.precision import Precision, probe
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are
 SAVE_S = 10.0  # between checkpoints: what a dead worker's trial costs at most, beside its lease
 RUNG_IMAGES = 2_500  # on how many images: enough to tell a bad trial
+HEADING = {"points": ("points", "{:.4f} points"), "f1": ("f1_forecast", "F1 {:.4f}")}
+"""What the pruner is told at a rung, by objective, and its words; with two objectives Optuna has no pruner."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ Known = Callable[[], list[gate.Known]]
 
 def run(
     trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mirror, earlier: Path | None = None
-) -> dict[str, Any]:
-    """Run a trial and return its figures; its folder holds what rebuilds it.
+) -> Result:
+    """Run a trial and return its result; its folder holds what rebuilds it.
 
     earlier: the run folder of a trial of the same candidate that was stopped; training goes on from its checkpoint.
 
@@ -91,55 +96,52 @@ def run(
         HarnessError, Diverged, MemoryError and whatever else goes wrong: the caller fails the trial with the reason.
     """
     begin = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
     candidate = together(trial, task.patience_s, lambda: _suggested(trial, task))
-    files.write_json(folder / "candidate.json", candidate.to_dict())
-    mirror.describe({"candidate": candidate.to_dict()})
+    run_folder.write_candidate(folder, candidate)
+    mirror.describe({"candidate": candidate.to_dict(), "fidelity": task.proxy.fidelity()})
 
     model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
     duplicates.refuse(trial, duplicates.built(candidate, artefact))
-    cost = {"macs": macs_of_onnx(artefact), "parameters": parameters_of_onnx(artefact)}
-    reference = reference_model(task.competition.reference, task.reference_cache)
-    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
-    files.write_json(folder / "latency.json", {"runtime": runtime, "cached_from": cached_from} | latency.to_dict())
-    cost |= {"latency_ms": latency.ms, "ratio": latency.ratio}
-    trial.set_user_attr("cost", cost)
-    mirror.summary(cost)
-    _refuse(gate.too_dear(task.gate, cost["macs"], cost["parameters"], latency.ms))
-    blank = Figures(f1=0.0, ratio=latency.ratio, latency_ms=latency.ms, macs=cost["macs"])
+    cost = _measured(task, artefact, folder)
+    trial.set_user_attr(attributes.COST, cost.to_dict())
+    mirror.summary(cost.to_dict())
+    _refuse(gate.too_dear(task.gate, cost.macs, cost.parameters, cost.latency_ms))
     if task.objective == "points":
-        _refuse(gate.hopeless(task.competition, blank, known()))
+        _refuse(gate.hopeless(task.competition, figures(cost, f1=0.0), known()))
     _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))
 
     if earlier:
         resume.bring(earlier, folder)
-    done = _train(trial, task, candidate, model, blank, known, folder, mirror)
-    export(done.network, candidate.resolution_px, artefact)
+    trained = _train(trial, task, candidate, model, cost, known, folder, mirror)
+    export(trained.network, candidate.resolution_px, artefact)
     give_back()  # training's memory: the images to score are the next large thing
-    logits = predict(artefact, prepare(task.score.pixels, done.preprocessing), task.competition.threads)
-    f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
-    figures = {
-        "f1": f1,
-        "points": _points(task, blank, f1),
-        **cost,
-        "rungs": {str(k): v for k, v in done.rungs.items()},
-    }
-    figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high}
-    figures |= {"precision": done.precision.to_dict(), "seconds": round(time.perf_counter() - begin, 2)}
-    files.write_json(
-        folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()}
-    )
-    mirror.summary(figures)
-    return figures
+    logits = predict(artefact, prepare(task.score.pixels, trained.preprocessing), task.competition.threads)
+
+    found = result(
+        task.competition, cost, task.score.labels, logits.argmax(1), len(task.classes), rungs=trained.rungs,
+        fidelity=task.proxy.fidelity(), precision=trained.precision.to_dict(),
+        seconds=round(time.perf_counter() - begin, 2),
+    )  # fmt: skip
+    run_folder.write_result(folder, found, trained.preprocessing, versions())
+    mirror.summary(found.figures())
+    return found
 
 
 def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
     """Draw a candidate and note it."""
     candidate = suggest(task.searched(), trial)
-    trial.set_user_attr("candidate", candidate.to_dict())
-    trial.set_user_attr("digest", candidate.digest())
+    trial.set_user_attr(attributes.CANDIDATE, candidate.to_dict())
+    trial.set_user_attr(attributes.DIGEST, candidate.digest())
     return candidate
+
+
+def _measured(task: Task, artefact: Path, folder: Path) -> Cost:
+    """Time a network that isn't trained yet, and count what it computes and stores."""
+    reference = reference_model(task.competition.reference, task.reference_cache)
+    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
+    run_folder.write_latency(folder, runtime, latency.to_dict(), cached_from)
+    return cost_of(macs_of_onnx(artefact), parameters_of_onnx(artefact), runtime, latency)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _train(
     task: Task,
     candidate: Candidate,
     model: torch.nn.Module,
-    blank: Figures,
+    cost: Cost,
     known: Known,
     folder: Path,
     mirror: Mirror,
@@ -178,14 +180,14 @@ def _train(
             found = predict_in_memory(epoch.model, score.pixels, small, precision)
             seen[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
             row["f1_forecast"] = forecast(row["f1"], epoch.number, known())
-            row["points"] = _points(task, blank, row["f1_forecast"])
+            row["points"] = scored(task.competition, cost, row["f1_forecast"])
         mirror.log(journal.log(**row))
-        if epoch.number in rungs and task.objective == "points":
-            trial.report(row["points"], epoch.number)
+        if epoch.number in rungs and task.objective in HEADING:
+            column, words = HEADING[task.objective]
+            trial.report(row[column], epoch.number)
             if trial.should_prune():
-                raise optuna.TrialPruned(
-                    f"pruner: heading for {row['points']:.4f} points after {epoch.number} of {epochs} epochs"
-                )
+                heading = f"heading for {words.format(row[column])}"
+                raise optuna.TrialPruned(f"pruner: {heading} after {epoch.number} of {epochs} epochs")
 
     try:
         trained = fit(
@@ -203,12 +205,6 @@ def _train(
 def slice_of(score: Images) -> Any:
     """Choose the images that the rungs look at: a fixed, evenly spread part."""
     return torch.linspace(0, len(score) - 1, min(RUNG_IMAGES, len(score))).long().numpy()
-
-
-def _points(task: Task, blank: Figures, f1: float) -> float | None:
-    """Score an F1 at this trial's cost; None where the formula ranks whole boards."""
-    scores_one = formula_of(task.competition).score
-    return points(task.competition, replace(blank, f1=f1)) if scores_one else None
 
 
 def _refuse(reason: str | None) -> None:

@@ -14,6 +14,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness import database
 from harness.errors import HarnessError
 from harness.record import files
+from harness.record.result import Result
+from harness.search import attributes
 from harness.search.duplicates import Duplicate
 from harness.study import ledger, pending_results, slots
 from harness.study.ledger import Turn
+from harness.study.objective import OBJECTIVES
 from harness.study.pending_results import Outcome
 from harness.study.study import Shared
 
-RunTrial = Callable[[optuna.Trial, int | None], dict[str, Any]]
-"""Runs one trial and returns its figures; raises TrialPruned, Duplicate, or anything else for a failure. Its second
+RunTrial = Callable[[optuna.Trial, int | None], Result]
+"""Runs one trial and returns its result; raises TrialPruned, Duplicate, or anything else for a failure. Its second
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
@@ -125,7 +129,7 @@ def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, en
 
 def _is_replaced(shared: Shared, e: Duplicate, draw: int) -> bool:
     """Tell whether to replace a duplicate: what is still running has no result to reuse."""
-    running = e.figures is None and e.pruned is None
+    running = e.result is None and e.pruned is None
     return draw < DRAWS and (shared.settings.duplicates == "replace" or running)
 
 
@@ -133,11 +137,8 @@ def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) ->
     """Run one trial and tell how it ended; return 1 if it counts."""
     try:
         with _limited(shared, end):
-            figures = run(turn.trial, turn.earlier)
-        values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
-        if not all(map(math.isfinite, values)):
-            raise ArithmeticError(f"its values are {values}")
-        outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
+            result = run(turn.trial, turn.earlier)
+        outcome = _complete(shared, turn, result)
     except optuna.TrialPruned as e:
         outcome = _pruned(turn, str(e))
     except (Duplicate, database.Away):
@@ -167,12 +168,21 @@ def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
 
 def _reuse(shared: Shared, turn: Turn, e: Duplicate, folder: Path) -> int:
     """Let a duplicate count with the result of the trial that it repeats."""
-    if e.figures is None:
+    if e.result is None:
         return _count(shared, turn, _pruned(turn, f"{e}: {e.pruned or 'which is running'}"), folder)
-    figures = e.figures | {"reused_from": e.number}
-    values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
-    outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
-    return _count(shared, turn, outcome, folder)
+    return _count(shared, turn, _complete(shared, turn, replace(e.result, reused_from=e.number)), folder)
+
+
+def _complete(shared: Shared, turn: Turn, result: Result) -> Outcome:
+    """Return the outcome of a trial that went to its end.
+
+    Raises:
+        ArithmeticError: what it is worth is no number.
+    """
+    values = OBJECTIVES[shared.settings.objective].values(result)
+    if not all(map(math.isfinite, values)):
+        raise ArithmeticError(f"its values are {values}")
+    return _outcome(turn, TrialState.COMPLETE, values, {attributes.RESULT: result.to_dict()})
 
 
 def _outcome(turn: Turn, state: TrialState, values: tuple[float, ...], attributes: dict[str, Any]) -> Outcome:
