@@ -4,7 +4,7 @@
     python train.py study=digits-vgg trial=best_f1               the highest F1, whatever its time
     python train.py study=digits-vgg trial=best_under_ms=0.5     the highest F1 among those that take up to 0.5 ms
     python train.py study=cifar10-vgg trial=17 recipe.epochs=100
-    python train.py candidate=runs/ours/00017/candidate.json data=cifar10 data.root=PATH
+    python train.py candidate=runs/ours/00017 data=cifar10 data.root=PATH
     python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
 
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> None:
 
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
-    from harness.record import candidate as candidates
+    from harness.record.candidate import of_model
+    from harness.record.run_folder import read_candidate
     from harness.search.attributes import candidate_of
 
     named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
@@ -60,9 +61,9 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
         return candidate_of(trial), ""
     path = Path(settings.candidate or settings.model)
     if settings.candidate:
-        return candidates.read(path), path.parent.name if path.stem == "candidate" else path.stem
+        return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
     resolution = settings.resolution_px or int(settings.data.get("side_px", 32))
-    return candidates.of_model(config.read_yaml(path), path, resolution), path.stem
+    return of_model(config.read_yaml(path), path, resolution), path.stem
 
 
 def _train(settings: config.Train, candidate: Any, name: str) -> None:

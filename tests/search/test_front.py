@@ -13,9 +13,10 @@ from rich.console import Console
 
 from harness.data.augment import Augment
 from harness.models.spec import ModelSpec, Stage
-from harness.record.candidate import Candidate, read
+from harness.record.candidate import Candidate
 from harness.record.recipe import Recipe
 from harness.record.result import Cost, Result
+from harness.record.run_folder import read_candidate
 from harness.rules.competition import Competition
 from harness.search.attributes import result_of
 from harness.search.front import front, save, table
@@ -58,7 +59,7 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> N
 def test_saved_candidates_come_back(tmp_path: Path) -> None:
     """A file a trial, which `train.py candidate=` reads as what it was."""
     paths = save([finished(0.5, 1.0)], tmp_path / "front")
-    assert [read(p) for p in paths] == [CANDIDATE]
+    assert [read_candidate(p) for p in paths] == [CANDIDATE]
 
 
 def test_the_table_shows_figures_and_blocks() -> None:
