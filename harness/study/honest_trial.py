@@ -21,7 +21,6 @@ from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.result import result
-from harness.models.build import build
 from harness.record import run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
@@ -43,6 +42,7 @@ from harness.train.fit import predict as predict_in_memory
 from harness.train.footprint import too_big, training_gb
 from harness.train.heap import give_back
 from harness.train.precision import Precision, probe
+from harness.train.start import network
 
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are
 SAVE_S = 10.0  # between checkpoints: what a dead worker's trial costs at most, beside its lease
@@ -100,7 +100,7 @@ def run(
     run_folder.write_candidate(folder, candidate)
     mirror.describe({"candidate": candidate.to_dict(), "fidelity": task.proxy.fidelity()})
 
-    model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
+    model = network(candidate, len(task.classes), derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
     duplicates.refuse(trial, duplicates.built(candidate, artefact))
     cost = _measured(task, artefact, folder)
