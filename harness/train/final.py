@@ -35,6 +35,7 @@ from harness.train import checkpoint
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.footprint import too_big, training_gb
 from harness.train.precision import Precision, probe
+from harness.train.start import network
 
 
 @dataclass(frozen=True)
