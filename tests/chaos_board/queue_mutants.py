@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from lease_mutants import impatient, no_expiry, no_fence, no_grace
 from sqlalchemy import Engine
 
 from harness import database
@@ -30,28 +31,6 @@ class Mutant:
     alter: Callable[[], None]
     scenario: str
     caught: tuple[str, ...]
-
-
-def no_fence() -> None:
-    """Whoever held an entry once may write to it."""
-    queue._ours = lambda claim: Entry.id == claim.entry
-
-
-def no_expiry() -> None:
-    """A lease lasts for ever."""
-    queue._reap = lambda connection: None
-
-
-def no_grace() -> None:
-    """A lease that has run out is taken at once."""
-    real = queue._reap
-
-    def reap(connection: sa.Connection) -> None:
-        silent = (Entry.state == "RUNNING") & (Entry.lease_until < database.now(connection))
-        connection.execute(sa.update(Entry).where(silent).values(warned=True))
-        real(connection)
-
-    queue._reap = reap
 
 
 def endless_tries() -> None:
@@ -156,11 +135,6 @@ def _count(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
 def _rank(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
     queue._rank(connection, competitions.by_id(connection, claim.competition), claim, verdict, False)
     log.append(connection, "judge", "finish", {"entry": claim.entry})
-
-
-def impatient() -> None:
-    """An error of the database that would pass ends the process."""
-    database.patiently = lambda act, *_: act()
 
 
 MUTANTS = {
