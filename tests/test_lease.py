@@ -21,7 +21,7 @@ BEDS = sa.Table(
     sa.Column("warned", sa.Boolean),
 )  # fmt: skip
 LEASES = Leases(BEDS, key=("room", "bed"), token="stays", until="leaves", held="taken")
-KEY = ("blue", 1)
+KEY = {"room": "blue", "bed": 1}
 FIXTURES = {"postgresql": "postgres_url", "mariadb": "mariadb_url"}
 
 

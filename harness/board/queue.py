@@ -119,7 +119,7 @@ def claim(engine: Engine, worker: str, lease_s: float, competition: int | None =
 
 def beat(engine: Engine, claim: Claim, lease_s: float) -> bool:
     """Prolong the lease; False if the entry is no longer ours."""
-    return store.transact(engine, lambda c: lease.renew(c, LEASES, (claim.entry,), claim.fence, lease_s))
+    return store.transact(engine, lambda c: lease.renew(c, LEASES, {"id": claim.entry}, claim.fence, lease_s))
 
 
 def stage(engine: Engine, claim: Claim, name: str) -> bool:
@@ -212,12 +212,12 @@ def counts(engine: Engine, competition: int) -> dict[str, int]:
 
 def _change(connection: sa.Connection, claim: Claim, **values: Any) -> bool:
     """Change an entry; False if it is no longer its judge's."""
-    return lease.change(connection, LEASES, (claim.entry,), claim.fence, values)
+    return lease.change(connection, LEASES, {"id": claim.entry}, claim.fence, values)
 
 
 def _ended(connection: sa.Connection, claim: Claim, state: str) -> bool:
     """Tell whether it was this very claim that ended the entry: the commit that seemed to fail took effect."""
-    return lease.ended(connection, LEASES, (claim.entry,), claim.fence, state)
+    return lease.ended(connection, LEASES, {"id": claim.entry}, claim.fence, state)
 
 
 def _held(connection: sa.Connection, worker: str) -> Claim | None:

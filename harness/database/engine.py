@@ -21,15 +21,12 @@ READS = "harness_reads"
 # Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
 SILENCE = {
     "postgresql": {
-        "keepalives": 1,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
+        "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
     },
     # more than a wait for a lock, which is 50 s there; and the server drops a client that is silent for two minutes
     "mysql": {"read_timeout": 60, "write_timeout": 60, "init_command": "SET SESSION wait_timeout = 120"},
-}
+}  # fmt: skip
 HOLD_S = 60  # how long PostgreSQL lets a client that has fallen silent hold its locks, and another wait for one
 
 

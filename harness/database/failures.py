@@ -20,12 +20,7 @@ RIVALS = {"40001", "40P01", "55P03", 1020, 1205, 1213}  # two transactions that 
 AWAY = ("08", "53", "57P0", "58030")  # what such a PostgreSQL state begins with
 AWAY_MYSQL = {1021, 1040, 1053, 1114, 1203, 1927, 2002, 2003, 2006, 2013}
 AWAY_SQLITE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
+    getattr(sqlite3, f"SQLITE_{name}") for name in ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "PROTOCOL")
 }
 # libpq tells no state where a connection isn't made, only the server's words
 TURNED_AWAY = re.compile(

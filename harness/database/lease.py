@@ -18,7 +18,8 @@ from harness.database.clock import now
 GRACE = 0.5
 """Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
 was away takes nothing from who is healthy."""
-Key = tuple[Any, ...]
+Key = Mapping[str, Any]
+"""The values of the key's columns; a row that was read will do."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def first(connection: sa.Connection, leases: Leases, query: sa.Select) -> Any:
         if row["state"] != leases.held or row["warned"]:
             return row
         grace = now(connection) + GRACE * row["lease_s"]
-        connection.execute(_update(leases, _key(leases, row)).values({"warned": True, leases.until: grace}))
+        connection.execute(_update(leases, row).values({"warned": True, leases.until: grace}))
     return None
 
 
@@ -62,7 +63,7 @@ def take(
         "state": leases.held, "owner": owner, leases.token: row[leases.token] + 1, "warned": False,
         "lease_s": lease_s, leases.until: now(connection) + lease_s,
     }  # fmt: skip
-    connection.execute(_update(leases, _key(leases, row)).values(lent | more))
+    connection.execute(_update(leases, row).values(lent | more))
     return lent[leases.token]
 
 
@@ -109,8 +110,4 @@ def _update(leases: Leases, key: Key) -> sa.Update:
 
 
 def _at(leases: Leases, key: Key) -> sa.ColumnElement[bool]:
-    return sa.and_(*(leases.table.c[name] == value for name, value in zip(leases.key, key, strict=True)))
-
-
-def _key(leases: Leases, row: Mapping[str, Any]) -> Key:
-    return tuple(row[name] for name in leases.key)
+    return sa.and_(*(leases.table.c[name] == key[name] for name in leases.key))

@@ -56,9 +56,9 @@ class Slot:
     given_up: bool = False
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> dict[str, Any]:
         """Which row it is."""
-        return self.study, self.number
+        return {"study": self.study, "number": self.number}
 
 
 def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
@@ -156,7 +156,7 @@ def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
 
 def locked(connection: sa.Connection, study: str, number: int) -> Any:
     """Read one slot and keep others from changing it until the transaction ends."""
-    return lease.locked(connection, LEASES, (study, number))
+    return lease.locked(connection, LEASES, {"study": study, "number": number})
 
 
 def overrule(connection: sa.Connection, slot: Slot, trial: int) -> None:

@@ -11,8 +11,13 @@ from harness import database
 from harness.database import lease
 
 
+def no_token() -> None:
+    """Whoever held a row once may change it while anybody holds it: its token isn't compared."""
+    lease.fence = lambda leases, token: leases.table.c.state == leases.held
+
+
 def no_fence() -> None:
-    """Whoever held a row once may change it: neither its token nor its state is compared."""
+    """Whoever held a row once may change it for ever: neither its token nor its state is compared."""
     lease.fence = lambda leases, token: sa.true()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from lease_mutants import impatient, no_expiry, no_fence, no_grace
+from lease_mutants import impatient, no_expiry, no_grace, no_token
 
 from harness.study import ledger, pending_results, slots
 from harness.study.pending_results import Outcome
@@ -99,7 +99,7 @@ def blind_replay() -> None:
 
 
 MUTANTS = {
-    "no_fence": Mutant(no_fence, "a_sleeper_fails_late", ("zombies",)),
+    "no_token": Mutant(no_token, "a_sleeper_fails_late", ("zombies",)),
     "two_transactions": Mutant(two_transactions, "killed_as_it_tells", ("lost", "zombies", "lost results")),
     "no_outbox": Mutant(no_outbox, "killed_before_it_tells", ("lost results",)),
     "no_expiry": Mutant(no_expiry, "killed_in_its_trial", ("lost", "zombies", "dead workers")),

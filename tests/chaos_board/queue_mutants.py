@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from lease_mutants import impatient, no_expiry, no_fence, no_grace
+from lease_mutants import impatient, no_expiry, no_fence, no_grace, no_token
 from sqlalchemy import Engine
 
 from harness import database
@@ -138,6 +138,7 @@ def _rank(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
 
 
 MUTANTS = {
+    "no_token": Mutant(no_token, "a_sleeper_wakes_in_time", ("counted twice", "late counted")),
     "no_fence": Mutant(no_fence, "a_sleeper_wakes_late", ("counted twice", "late counted")),
     "no_expiry": Mutant(no_expiry, "killed_in_judging", ("stuck",)),
     "no_grace": Mutant(no_grace, "cut_off_for_a_lease", ("healthy dropped",)),
