@@ -35,8 +35,9 @@ from optuna.trial import TrialState
 from paired import compared, publish
 
 from harness.study import ledger
+from harness.study.definition import Definition
 from harness.study.storage import together
-from harness.study.study import Definition, Study, join
+from harness.study.study import Study, join
 from harness.study.worker import work
 
 WORKERS = (1, 4, 16, 32, 64)
@@ -45,7 +46,10 @@ TRIALS = 12  # a worker
 STUB_S = 1.0
 LIMIT_S = 240.0  # a run, twenty times what it takes at best; what the peer hasn't finished by then is told as lost
 LEASE_S = 6.0  # ours; the peer's heartbeat is as frequent, and its grace period as long
-DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
+DEFINITION = Definition(
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={}, proxy={},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 CONTEXT = get_context("forkserver")
 # by names that are found wherever this is run from: 64 workers that each import torch themselves take 24 GB
 CONTEXT.set_forkserver_preload(["optuna.study", "harness.study.ledger", "harness.study.worker"])
