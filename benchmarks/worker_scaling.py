@@ -1,13 +1,14 @@
 """How many workers one database keeps busy: 1 to 64 of them with a stub objective of 10 s, beside stock Optuna.
 
 Both sides on one PostgreSQL, by turns, each in new tables: a trial suggests 4 parameters, notes 2 attributes, reports
-twice and sleeps 10 s in all, a third of what a `small_cifar` trial takes; a random sampler, no pruner. Ours as `worker.work` does it. The peer is Optuna as its
-documentation advises for workers that may die: `study.optimize` with heartbeat, RetryHeartbeatStaleTrialCallback and
-MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run (none of fewer than ten).
+twice and sleeps 10 s in all, a third of what a `small_cifar` trial takes; a random sampler, no pruner. Ours as
+`worker.work` does it. The peer is Optuna as its documentation advises for workers that may die: `study.optimize` with
+heartbeat, RetryHeartbeatStaleTrialCallback and MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run
+(none of fewer than ten).
 
-Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from a trial's time after
-all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished, `twice`:
-trials begun by two workers or finished beyond the budget, both over all our runs. Runs half an hour.
+Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from the time of a trial
+after all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished,
+`twice`: trials begun by two workers or finished beyond the budget, both over all our runs. Runs half an hour.
 """
 
 from __future__ import annotations
