@@ -2,10 +2,10 @@
 
     python benchmarks/engines.py                 about 3 minutes on two cores; needs a C++ compiler
 
-One image, one thread, float32; batch normalisation is folded into the convolutions for all. In each round a fresh process
-loads every engine and runs them by turns, each of them twice: the second is the engine against itself. The last line is one
-JSON object: `ratio` is the compiled network's time over ONNX Runtime's on the residual network (above 1: ONNX Runtime
-is faster), `ratios` holds those of all networks and engines.
+One image, one thread, float32; batch normalisation is folded into the convolutions for all. In each round a fresh
+process loads every engine and runs them by turns, each twice: the second time is the engine against itself. The last
+line is one JSON object: `ratio` is the time of the compiled network over that of ONNX Runtime on the residual network
+(above 1: ONNX Runtime is faster), `ratios` holds those of all networks and engines.
 """
 
 from __future__ import annotations
