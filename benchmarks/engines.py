@@ -25,6 +25,7 @@ import torch
 import torchvision
 from paired import compared, publish
 from torch.fx.experimental.optimization import fuse
+from train_throughput import NETWORKS as TRAINED
 
 from harness.models.build import build, export_ready
 from harness.models.spec import ModelSpec
@@ -41,14 +42,7 @@ NETWORKS = {
         {"block": "conv", "channels": 32, "stride": 2},
         {"block": "conv", "channels": 64, "stride": 2},
     ],
-    "residual, 32 px": [  # 9 layers, width 32
-        {"block": "conv", "channels": 32},
-        {"block": "conv", "channels": 64, "stride": 2},
-        {"block": "conv", "channels": 64, "repeat": 2, "residual": True},
-        {"block": "conv", "channels": 128, "stride": 2},
-        {"block": "conv", "channels": 256, "stride": 2},
-        {"block": "conv", "channels": 256, "repeat": 2, "residual": True},
-    ],
+    "residual, 32 px": TRAINED["residual"],  # 9 layers, width 32
     "mobilenet_v3_small, 64 px": None,  # torchvision's
 }
 HEADLINE = "residual, 32 px"
