@@ -137,7 +137,6 @@ class Db:
     folder: str = "runs/db"
     host: str = ""
     port: int = 0
-    storage: Storage = field(default_factory=Storage)
 
 
 @dataclass
