@@ -67,7 +67,7 @@ def _entry(hosted: Hosted, i: int, team: int, placed: bool, f1: float) -> dict[s
 
 
 def _verdict(hosted: Hosted, i: int, f1: float, ratio: float) -> dict[str, Any]:
-    score = points(hosted.competition, Figures(f1, ratio, ratio, 1e6))
+    score = points(hosted.competition, Figures(f1, ratio, 1e6))
     return {
         "id": i + 1, "entry_id": i + 1, "terms": hosted.terms, "formula": hosted.competition.formula,
         **dict.fromkeys(("points", "points_public", "points_private"), score),

@@ -79,10 +79,10 @@ def _beats(a: Figures, b: Figures, rules: Competition) -> bool:
 
 
 def _judged() -> sa.Select[Any]:
-    figures = [getattr(Judgement, name) for name in ("f1_public", "ratio", "latency_ms", "macs")]
+    figures = [getattr(Judgement, name) for name in ("f1_public", "ratio", "macs")]
     query = sa.select(Entry.id, Entry.state, Entry.f1_shown, Entry.placed, *figures)
     return query.join_from(Entry, Judgement, Judgement.id == Entry.verdict_id)
 
 
 def _found(row: Any) -> Figures:
-    return Figures(row["f1_public"], row["ratio"], row["latency_ms"], row["macs"])
+    return Figures(row["f1_public"], row["ratio"], row["macs"])

@@ -63,9 +63,7 @@ def said(name: str, f1: float, ratio: float, competition: Competition = COMPETIT
         latency_low_ms=latency_ms * 0.99,
         latency_high_ms=latency_ms * 1.01,
         macs=macs,
-        **dict.fromkeys(
-            ("points", "points_public", "points_private"), points(competition, Figures(f1, ratio, latency_ms, macs))
-        ),
+        **dict.fromkeys(("points", "points_public", "points_private"), points(competition, Figures(f1, ratio, macs))),
         competition=competition.name,
         competition_digest=competition.digest(),
         formula=competition.formula,

@@ -24,7 +24,7 @@ ENGINE, EXAMPLES = store.open("sqlite://"), count(1)
 
 def figures(f1: float, ratio: float = 1.0) -> Figures:
     """Make up what was measured."""
-    return Figures(f1, ratio, ratio * 0.1, 10**6)
+    return Figures(f1, ratio, 10**6)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

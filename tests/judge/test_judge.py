@@ -49,7 +49,7 @@ def test_a_verdict_holds_what_was_measured(
     assert sum(len(load["model_ms"]) for load in loads) == sum(len(load["reference_ms"]) for load in loads) >= 10
     assert verdict.samples["runtime"] == "onnx"
     assert verdict.macs == 9
-    figures = Figures(verdict.f1, verdict.ratio, verdict.latency_ms, verdict.macs)
+    figures = Figures(verdict.f1, verdict.ratio, verdict.macs)
     assert verdict.points == points(competition, figures)
     assert verdict.model_sha256 == sha256(packed / "model.onnx")
     assert verdict.size_bytes == (packed / "model.onnx").stat().st_size
