@@ -108,7 +108,7 @@ def _ratio(entry: Measured) -> np.ndarray:
     return entry.ratio * np.exp(deviation * _errors(entry.number)[1])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _errors(number: int) -> np.ndarray:
     """Return standard normal errors of an entry, of F1 and of time (2, DRAWS): the same whenever they are asked for."""
     return generator(0, "errors", number).standard_normal((2, DRAWS))
