@@ -44,7 +44,8 @@ def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
     for p in places:
         drawn.add_row(
             "–" if p.rank is None else str(p.rank), p.team, f"{p.points:.4f}", f"{p.low:.4f} – {p.high:.4f}",
-            f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries), moment(p.created),
+            f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries),
+            moment(p.created),
         )  # fmt: skip
     return drawn
 

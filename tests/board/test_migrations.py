@@ -22,7 +22,7 @@ from harness.board import audit, local, log, store
 from harness.board.tables import Base, Competition, Entry, Judgement, Team
 from harness.board.terminal import local_as_json
 from harness.errors import HarnessError
-from harness.rules.competition import Competition as rules_of
+from harness.rules import competition
 
 RELEASED = Path(__file__).with_name("released")
 
@@ -106,7 +106,7 @@ def test_what_was_scored_by_a_formula_with_another_meaning_now_goes_on_as_one_bo
         rows = connection.execute(sa.select(Competition.__table__)).mappings().all()
     assert {"f1_squared_fps", "rank_mean", "boostcamp2021b"} == {row["rules"]["formula"] for row in rows}
     for row in rows:
-        rules = rules_of(**row["rules"])
+        rules = competition.Competition(**row["rules"])
         assert row["digest"] == rules.digest() and row["handle"] == f"{rules.digest()}/{row['data_fingerprint']}"
         assert row["terms"] == log.digest([rules.meaning(), {}, row["data_fingerprint"]])
         assert row["rules"] == rules.rules()
