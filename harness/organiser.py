@@ -22,7 +22,7 @@ from harness.errors import HarnessError, pick
 from harness.record import files
 from harness.settings import Organise
 
-FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
 

@@ -24,6 +24,7 @@ from harness.database import lease
 from harness.database.lease import Leases
 from harness.errors import HarnessError
 from harness.record.manifest import MODEL
+from harness.record.verdict import BULKY
 from harness.rules.formulas import Figures
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | N
         connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(verdict_id=number))
         if claim.kind == "scored":
             _rank(connection, hosted, claim, verdict, before is not None)
-        told = {name: figures[name] for name in figures if name not in ("samples", "machine", "checks")}
+        told = {name: figures[name] for name in figures if name not in BULKY}
         log.append(connection, "judge", "finish", {"entry": claim.entry, "verdict": number} | told)
         return True
 
@@ -275,7 +276,7 @@ def _rank(connection: sa.Connection, hosted: Hosted, claim: Claim, verdict: Verd
     if judged_before:
         ladder.again(connection, hosted, claim.team)
     else:
-        found = Figures(verdict.f1_public, verdict.ratio, verdict.latency_ms, verdict.macs)
+        found = Figures(verdict.f1_public, verdict.ratio, verdict.macs)
         ladder.place(connection, hosted, claim.team, claim.entry, found)
 
 
