@@ -18,7 +18,7 @@ from harness.judge import audit, timing
 from harness.judge.audit import Witness
 from harness.judge.bootstrap import classes_to_text, draws, f1_to_text
 from harness.judge.scoring import Entrant, answers
-from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
+from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import check_quiet
@@ -28,6 +28,7 @@ from harness.record.verdict import Verdict
 from harness.rules.competition import AUTO, Competition
 from harness.rules.formulas import Figures, formula_of, points
 from harness.rules.reference import reference_model
+from harness.runtime.engines import RUNTIMES
 from harness.sandbox import sandbox as sandboxes
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
@@ -107,7 +108,6 @@ def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
     formula_of(competition)  # a misspelt formula stops here, not after the measurement
-    pick(dict.fromkeys((*TRIED, AUTO)), competition.runtime, "competition.runtime, of those that the judge times")
     if mode == "strict":
         sandboxes.check()
     return reference_model(competition.reference, cache)
@@ -169,7 +169,7 @@ def _duel(
         found = answers(replace(entrant, runtime=runtime), shown.pixels[shown.copies], entry.prepared())[0]
         return difference(logits[shown.copies], found)
 
-    chosen = choose(TRIED, glance, check)[0].runtime
+    chosen = choose(tuple(RUNTIMES), glance, check)[0].runtime
     return duel.by(chosen), chosen
 
 

@@ -166,7 +166,7 @@ def test_the_digest_changes_with_every_option() -> None:
     """Scores under other rules don't compare, so each rule is part of the hash."""
     changed = [
         {"name": "x"}, {"formula": "rank_mean"}, {"f1_target": 0.8}, {"macs_base": 1.0}, {"f1_base": 0.9},
-        {"f1_floor": 0.1}, {"reference": {"resolution_px": 32}}, {"threads": 2}, {"runtime": "eager"},
+        {"f1_floor": 0.1}, {"reference": {"resolution_px": 32}}, {"threads": 2}, {"runtime": "openvino"},
         {"agreement": 1.0},
         {"formula": "f1_squared_fps", "reference_ms": 0.4}, {"formula": "f1_squared_fps"},
     ]  # fmt: skip
