@@ -22,7 +22,7 @@ from harness.errors import HarnessError, pick
 from harness.record import files
 from harness.settings import Organise
 
-FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
 
@@ -197,7 +197,8 @@ def backup(arguments: list[str], as_json: bool) -> None:
 
 def work(arguments: list[str], as_json: bool) -> None:
     """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
-    from harness.board import crew, files, worker
+    from harness.board import files, worker
+    from harness.launch import judges
     from harness.sandbox import sandbox
 
     data, settings = _apart(arguments)
@@ -219,7 +220,7 @@ def work(arguments: list[str], as_json: bool) -> None:
         )  # fmt: skip
 
     print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)
-    crew.run(settings.workers, judging)
+    judges.run(settings.workers, judging)
 
 
 def serve(arguments: list[str], as_json: bool) -> None:

@@ -161,7 +161,7 @@ def _shift(engine: Engine, found: Hosted, action: str, until: float | None) -> H
 def terms(competition: Competition, contest: Contest, fingerprint: str) -> str:
     """Hash all that a score hangs on (64 hex digits): not the dates, which may be moved."""
     side = {name: value for name, value in asdict(contest).items() if name not in ("opens", "closes")}
-    return log.digest([competition.rules(), side, fingerprint])
+    return log.digest([competition.meaning(), side, fingerprint])
 
 
 def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:

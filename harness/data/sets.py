@@ -18,6 +18,9 @@ DATASETS: dict[str, tuple[type, Callable[[Any], Dataset]]] = {
     "taco": (taco.TacoOptions, taco.load),
 }
 
+HERE = ("root", "annotations", "map", "train_list", "validation_list", "test_list", "download", "max_gb")
+"""Options that say where the data lie on a machine and how they get there; what they are is in the fingerprint."""
+
 # option: lowest and highest value; a reader has only some of them
 LIMITS = {
     "seed": (0, 2**32 - 1),

@@ -16,6 +16,7 @@ from harness.data.split import Dataset
 from harness.errors import pick
 from harness.judge import audit, timing
 from harness.judge.audit import Witness
+from harness.judge.bootstrap import classes_to_text, draws, f1_to_text
 from harness.judge.scoring import Entrant, answers
 from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
@@ -98,6 +99,7 @@ def judge(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
         **_points(competition, judged, found, public, latency, macs),
+        **_kept(competition, judged, found, public),
         **_timed(runtime, latency),
     )
 
@@ -199,10 +201,23 @@ def _points(
     figures: dict[str, Any] = {"macs": macs}
     for part, which in parts.items():
         f1 = macro_f1(dataset.test.labels[which], found[which], len(dataset.classes))
-        scored = Figures(f1, latency.ratio, latency.ms, macs)
+        scored = Figures(f1, latency.ratio, macs)
         figures |= {f"f1{part}": f1, f"points{part}": points(competition, scored) if alone else None}
     terms = {"competition": competition.name, "competition_digest": competition.digest()}
     return figures | terms | {"formula": competition.formula}
+
+
+def _kept(competition: Competition, dataset: Dataset, found: np.ndarray, public: np.ndarray | None) -> dict[str, str]:
+    """Return the predictions, and what F1 would have been with other images: of the whole and of its two parts."""
+
+    def drawn(which: np.ndarray) -> str:
+        labels, classes = dataset.test.labels[which], len(dataset.classes)
+        return f1_to_text(draws(labels, found[which], classes, competition.name))
+
+    whole = drawn(np.ones(len(found), dtype=bool))
+    parts = (whole, whole) if public is None else (drawn(public), drawn(~public))
+    packed = {"predicted": classes_to_text(found), "f1_draws": whole}
+    return packed | dict(zip(("f1_public_draws", "f1_private_draws"), parts, strict=True))
 
 
 def _timed(runtime: str, latency: Latency) -> dict[str, Any]:
