@@ -59,7 +59,7 @@ def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]
     formula_of(rules)
     if rules == now.competition:
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
-    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.fingerprint))
+    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.judge_fingerprint))
     before = _boards(connection, now)
     for team in teams:
         ladder.again(connection, after, team)

@@ -22,7 +22,7 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
     Raises:
         HarnessError: a part is missing or of the wrong kind.
     """
-    _check(reference)
+    check(reference)
     key = hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"reference-{key}.onnx"
     if not path.exists():
@@ -33,7 +33,12 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
     return path
 
 
-def _check(reference: dict[str, Any]) -> None:
+def check(reference: dict[str, Any]) -> None:
+    """Refuse a reference network that can't be built, before anything is.
+
+    Raises:
+        HarnessError: a part is missing or of the wrong kind.
+    """
     fix = "choose a competition that has one, such as competition=digits, or write its model, resolution_px and classes"
     for key, kind in (("model", dict), ("resolution_px", int), ("classes", int)):
         if key not in reference:
@@ -42,3 +47,4 @@ def _check(reference: dict[str, Any]) -> None:
         if type(value) is not kind or (kind is int and value < 1):
             allowed = "a mapping" if kind is dict else "a whole number of at least 1"
             raise HarnessError(f"competition.reference.{key}={value!r}: allowed: {allowed}", fix)
+    ModelSpec.from_dict(reference["model"], "competition.reference.model")
