@@ -16,7 +16,6 @@ from harness import database
 from harness.board import log, store, tables
 from harness.board.contest import Contest, seconds
 from harness.errors import HarnessError, nearest
-from harness.rules import reference
 from harness.rules.competition import Competition
 from harness.rules.formulas import formula_of
 
@@ -78,7 +77,7 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
     """
     contest = Contest.of(competition).drawn()
     formula_of(competition)
-    reference.check(competition.reference)
+    _check_reference(competition)
     if not NAME.fullmatch(competition.name):
         what = f"competition.name='{competition.name}': allowed: 1 to 64 small letters, digits, '.', '_' or '-'"
         raise HarnessError(what, "choose a plain name: it stands in addresses")
@@ -106,6 +105,12 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
         what = f"competition {competition.name}: there is one of this name in this database"
         raise HarnessError(what, "choose another name, or another board.url") from e
     return find(engine, competition.name)
+
+
+def _check_reference(competition: Competition) -> None:
+    from harness.rules.reference import built  # which brings torch, that the server's other calls needn't wait for
+
+    built(competition.reference)
 
 
 def hosted(engine: Engine) -> list[Hosted]:

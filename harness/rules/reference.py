@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
+
+if TYPE_CHECKING:
+    import torch
 
 
 def reference_model(reference: dict[str, Any], cache: Path) -> Path:
@@ -22,23 +25,27 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
     Raises:
         HarnessError: a part is missing or of the wrong kind.
     """
-    check(reference)
+    _check(reference)
     key = hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"reference-{key}.onnx"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        spec = ModelSpec.from_dict(reference["model"], "competition.reference.model")
-        model = build(spec, reference["classes"], reference["resolution_px"])
-        export(model, reference["resolution_px"], path)
+        export(built(reference), reference["resolution_px"], path)
     return path
 
 
-def check(reference: dict[str, Any]) -> None:
-    """Refuse a reference network that can't be built, before anything is.
+def built(reference: dict[str, Any]) -> torch.nn.Module:
+    """Build a competition's reference network.
 
     Raises:
         HarnessError: a part is missing or of the wrong kind.
     """
+    _check(reference)
+    spec = ModelSpec.from_dict(reference["model"], "competition.reference.model")
+    return build(spec, reference["classes"], reference["resolution_px"])
+
+
+def _check(reference: dict[str, Any]) -> None:
     fix = "choose a competition that has one, such as competition=digits, or write its model, resolution_px and classes"
     for key, kind in (("model", dict), ("resolution_px", int), ("classes", int)):
         if key not in reference:
@@ -47,4 +54,3 @@ def check(reference: dict[str, Any]) -> None:
         if type(value) is not kind or (kind is int and value < 1):
             allowed = "a mapping" if kind is dict else "a whole number of at least 1"
             raise HarnessError(f"competition.reference.{key}={value!r}: allowed: {allowed}", fix)
-    ModelSpec.from_dict(reference["model"], "competition.reference.model")
