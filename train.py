@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> None:
         shared = load(study, url)
         which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
         number = which.number
-        arguments = [*config.of_study(shared.definition.data, shared.definition.competition, arguments), *arguments]
+        data = shared.definition.data
+        there = data | {"options": data["options"] | shared.here}  # where they lay for whoever made the study
+        arguments = [*config.of_study(there, shared.definition.competition, arguments), *arguments]
     settings: config.Train = config.load("train", arguments)
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)

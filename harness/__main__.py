@@ -17,7 +17,7 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   submit submissions/NAME          send it to a competition's server and watch it (url=... debug=true wait=false;
                                    the token comes from HARNESS_TOKEN)
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
-                                   (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
+                                   (runtime=onnx|openvino|auto, threads=N, latency_s=S)
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
   db stop                          stop it
   db url                           its storage.url, with the password

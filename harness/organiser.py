@@ -26,7 +26,7 @@ from harness.settings import Organise
 if TYPE_CHECKING:
     from harness.data.split import Dataset
 
-FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
 
@@ -118,7 +118,9 @@ def _show_token(team: teams.Team, token: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(team) | {"token": token}, indent=2))
     else:
-        print(f"team '{team.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in, nor does an earlier token.")
+        print(
+            f"team '{team.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in, nor does an earlier token."
+        )
 
 
 def _list(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -228,7 +230,8 @@ def backup(arguments: list[str], as_json: bool) -> None:
 
 def work(arguments: list[str], as_json: bool) -> None:
     """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
-    from harness.board import crew, files, worker
+    from harness.board import files, worker
+    from harness.launch import judges
     from harness.sandbox import sandbox
 
     data, settings = _apart(arguments)
@@ -251,7 +254,7 @@ def work(arguments: list[str], as_json: bool) -> None:
         )  # fmt: skip
 
     print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)
-    crew.run(settings.workers, judging)
+    judges.run(settings.workers, judging)
 
 
 def serve(arguments: list[str], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.launch.crew import Ray, Slurm
+from harness.launch.launcher import Ray, Slurm
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
@@ -138,7 +138,6 @@ class Db:
     folder: str = "runs/db"
     host: str = ""
     port: int = 0
-    storage: Storage = field(default_factory=Storage)
 
 
 @dataclass

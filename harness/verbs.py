@@ -74,7 +74,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     from harness.data.sets import load
     from harness.judge.judge import judge
     from harness.record import manifest
-    from harness.record.verdict import table
+    from harness.record.verdict import BULKY, table
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
@@ -92,7 +92,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     if not dataset.hidden:
         local.record(engine, entry, verdict, settings.competition)
     part = "validation" if dataset.hidden else "test"
-    shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine", "checks")} | {"f1_of": part}
+    shown = {k: v for k, v in verdict.to_dict().items() if k not in BULKY} | {"f1_of": part}
     named = {"study": settings.competition.name, "run": f"score-{entry.name}", "job_type": "score", "config": {}}
     with mirrored(settings.track, place / "score" / entry.name, **named) as mirror:
         mirror.summary(shown)

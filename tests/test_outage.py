@@ -192,7 +192,7 @@ def test_a_worker_that_vanishes_in_a_transaction_gives_its_locks_back(
     postgres: Postgres, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its host falls silent with a row locked; the server waits for `HOLD_S`, not for the hours that TCP has."""
-    monkeypatch.setattr(database, "HOLD_S", 1)
+    monkeypatch.setattr(database.engine, "HOLD_S", 1)
     with opened(postgres.url()) as engine:
         vanishing = database.connect(postgres.url(wire.port))
         gone = vanishing.connect()

@@ -175,7 +175,7 @@ def terms(competition: Competition, contest: Contest, judge_fingerprint: str) ->
     Everybody sees it, and can't try labels or splits on it: the split seed, which is in it, is too long to guess.
     """
     side = {name: value for name, value in asdict(contest).items() if name not in ("opens", "closes")}
-    return log.digest([competition.rules(), side, judge_fingerprint])
+    return log.digest([competition.meaning(), side, judge_fingerprint])
 
 
 def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:

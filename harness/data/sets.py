@@ -19,6 +19,9 @@ DATASETS: dict[str, tuple[type, Callable[[Any], Dataset]]] = {
     "published": (published.PublishedOptions, published.load),
 }
 
+HERE = ("root", "annotations", "map", "train_list", "validation_list", "test_list", "download", "max_gb")
+"""Options that say where the data lie on a machine and how they get there; what they are is in the fingerprint."""
+
 # option: lowest and highest value; a reader has only some of them
 LIMITS = {
     "seed": (0, 2**32 - 1),

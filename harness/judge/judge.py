@@ -16,8 +16,9 @@ from harness.data.split import Dataset
 from harness.errors import pick
 from harness.judge import audit, timing
 from harness.judge.audit import Witness
+from harness.judge.bootstrap import classes_to_text, draws, f1_to_text
 from harness.judge.scoring import Entrant, answers
-from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
+from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import check_quiet
@@ -27,6 +28,7 @@ from harness.record.verdict import Verdict
 from harness.rules.competition import AUTO, Competition
 from harness.rules.formulas import Figures, formula_of, points
 from harness.rules.reference import reference_model
+from harness.runtime.engines import RUNTIMES
 from harness.sandbox import sandbox as sandboxes
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
@@ -103,6 +105,7 @@ def judge(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
         **_points(competition, judged, found, public, latency, macs),
+        **_kept(competition, judged, found, public),
         **_timed(runtime, latency),
     )
 
@@ -111,7 +114,6 @@ def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
     formula_of(competition)  # a misspelt formula stops here, not after the measurement
-    pick(dict.fromkeys((*TRIED, AUTO)), competition.runtime, "competition.runtime, of those that the judge times")
     if mode == "strict":
         sandboxes.check()
     return reference_model(competition.reference, cache)
@@ -173,7 +175,7 @@ def _duel(
         found = answers(replace(entrant, runtime=runtime), shown.pixels[shown.copies], entry.prepared())[0]
         return difference(logits[shown.copies], found)
 
-    chosen = choose(TRIED, glance, check)[0].runtime
+    chosen = choose(tuple(RUNTIMES), glance, check)[0].runtime
     return duel.by(chosen), chosen
 
 
@@ -205,10 +207,23 @@ def _points(
     figures: dict[str, Any] = {"macs": macs}
     for part, which in parts.items():
         f1 = macro_f1(dataset.test.labels[which], found[which], len(dataset.classes))
-        scored = Figures(f1, latency.ratio, latency.ms, macs)
+        scored = Figures(f1, latency.ratio, macs)
         figures |= {f"f1{part}": f1, f"points{part}": points(competition, scored) if alone else None}
     terms = {"competition": competition.name, "competition_digest": competition.digest()}
     return figures | terms | {"formula": competition.formula}
+
+
+def _kept(competition: Competition, dataset: Dataset, found: np.ndarray, public: np.ndarray | None) -> dict[str, str]:
+    """Return the predictions, and what F1 would have been with other images: of the whole and of its two parts."""
+
+    def drawn(which: np.ndarray) -> str:
+        labels, classes = dataset.test.labels[which], len(dataset.classes)
+        return f1_to_text(draws(labels, found[which], classes, competition.name))
+
+    whole = drawn(np.ones(len(found), dtype=bool))
+    parts = (whole, whole) if public is None else (drawn(public), drawn(~public))
+    packed = {"predicted": classes_to_text(found), "f1_draws": whole}
+    return packed | dict(zip(("f1_public_draws", "f1_private_draws"), parts, strict=True))
 
 
 def _timed(runtime: str, latency: Latency) -> dict[str, Any]:

@@ -15,9 +15,6 @@ from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.onnx import input_shape
 
-TRIED = ("onnx", "openvino")
-"""The engines that `auto` tries. torch's own are for asking by name: at one image they took 3 to 7 times as long as
-ONNX Runtime on every network measured (docs/measuring.md), and it takes 10 to 40 s a model to find that out."""
 SAMPLE = 256
 """Images that engines are compared on."""
 TOLERANCE = 1e-3
@@ -63,7 +60,7 @@ def timed(
 def tried(
     model: Path, reference: Path, threads: int = 1, inputs: np.ndarray | None = None, glance_s: float = GLANCE_S
 ) -> list[Attempt]:
-    """Time a model with the engines of `TRIED` at a glance; the one to choose comes first, the others say why not.
+    """Time a model with every engine at a glance; the one to choose comes first, the others say why not.
 
     Raises:
         HarnessError: ONNX Runtime can't run the model.
@@ -72,8 +69,7 @@ def tried(
     def measure(runtime: str) -> Latency:
         return process.measure(model, reference, threads, glance_s, runtime=runtime)
 
-    untried = [Attempt(name, None, "not tried: torch's engines are slower") for name in RUNTIMES if name not in TRIED]
-    return [*choose(TRIED, measure, _checker(model, threads, inputs)), *untried]
+    return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs))
 
 
 def choose(

@@ -180,6 +180,6 @@ def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
         found = predict(artefact, prepare(part.pixels, how), plan.competition.threads).argmax(1)
         metrics["f1"] = macro_f1(part.labels, found, len(plan.dataset.classes))
         if formula_of(plan.competition).score:
-            figures = Figures(metrics["f1"], latency.ratio, latency.ms, macs)
+            figures = Figures(metrics["f1"], latency.ratio, macs)
             metrics["points"] = points(plan.competition, figures)
     return metrics | {"measure_s": round(time.perf_counter() - begin, 1)}

@@ -25,10 +25,10 @@ PAGES_KEPT = 64
 FORMULAS = {
     "boostcamp2021b": "0.5 × ratio ÷ time_base + 1 ÷ (1 + e^(−20 × (f1_target − F1)))",
     "boostcamp2021a": "macs ÷ macs_base + (1 − F1 ÷ f1_base), of which half counts above f1_base, and 1 below F1 0.5",
-    "f1_squared_fps": "F1² × 1000 ÷ latency in ms; 0 below f1_floor",
-    "rank_mean": "mean of the rank by F1 and the rank by latency among all entries",
+    "f1_squared_fps": "F1² × 1000 ÷ (ratio × reference_ms); 0 below f1_floor",
+    "rank_mean": "mean of the rank by F1 and the rank by ratio among all entries",
 }
-TARGETS = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+TARGETS = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 
 
 @dataclass(frozen=True)

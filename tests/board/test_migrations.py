@@ -21,9 +21,10 @@ from sqlalchemy import Engine
 from harness import database
 from harness.board import audit, competitions, local, log, store, worker
 from harness.board.contest import public_mask
-from harness.board.tables import Base, Entry, Judgement, Team
+from harness.board.tables import Base, Competition, Entry, Judgement, Team
 from harness.board.terminal import local_as_json
 from harness.errors import HarnessError
+from harness.rules import competition
 
 RELEASED = Path(__file__).with_name("released")
 
@@ -98,6 +99,19 @@ def test_an_old_file_opens_with_the_same_boards(tmp_path: Path, released_as: str
         twice = connection.scalars(sa.select(Entry.id).where(Entry.name == "zwei")).all()
     assert len(twice) == 2  # on two data sets; the one that was written twice is one
     assert audit.audit(engine).wrong == []
+
+
+def test_what_was_scored_by_a_formula_with_another_meaning_now_goes_on_as_one_board(tmp_path: Path) -> None:
+    """Its hash is the one that its rules have today, so a new verdict joins it; points are by the stored ratio."""
+    engine = store.open(f"sqlite:///{released(tmp_path)}")
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(Competition.__table__)).mappings().all()
+    assert {"f1_squared_fps", "rank_mean", "boostcamp2021b"} == {row["rules"]["formula"] for row in rows}
+    for row in rows:
+        rules = competition.Competition(**row["rules"])
+        assert row["digest"] == rules.digest() and row["handle"] == f"{rules.digest()}/{row['data_fingerprint']}"
+        assert row["terms"] == log.digest([rules.meaning(), {}, row["data_fingerprint"]])
+        assert row["rules"] == rules.rules()
 
 
 def test_an_old_server_database_is_brought_up_to_date(url: str, tmp_path: Path) -> None:

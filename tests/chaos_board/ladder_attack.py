@@ -156,7 +156,7 @@ def simulated(setting: Setting, submissions: int) -> dict[str, float]:
     guesses = random.integers(0, setting.classes, (submissions, total))
     best, told = None, []
     for exact in (guesses[:, public] == labels[public]).mean(axis=1):
-        shown = climb(best, Figures(float(exact), 1.0, 0.1, 1e6), RULES, step)
+        shown = climb(best, Figures(float(exact), 1.0, 1e6), RULES, step)
         told.append(float(exact) if not step else None if shown is None else shown.f1)
         best = shown or best
     shown_well = np.array([f1 is not None and f1 > 1 / setting.classes for f1 in told])

@@ -15,6 +15,7 @@ from squares import seal
 from harness.data.published import names_of
 from harness.data.split import Dataset
 from harness.errors import HarnessError
+from harness.judge.bootstrap import classes_of_text, draws, f1_of_text
 from harness.judge.judge import LIMITS, STAGES, Verdict, judge
 from harness.measure.quality import macro_f1
 from harness.record.files import sha256
@@ -51,7 +52,7 @@ def test_a_verdict_holds_what_was_measured(
     assert sum(len(load["model_ms"]) for load in loads) == sum(len(load["reference_ms"]) for load in loads) >= 10
     assert verdict.samples["runtime"] == "onnx"
     assert verdict.macs == 9
-    figures = Figures(verdict.f1, verdict.ratio, verdict.latency_ms, verdict.macs)
+    figures = Figures(verdict.f1, verdict.ratio, verdict.macs)
     assert verdict.points == points(competition, figures)
     assert verdict.model_sha256 == sha256(packed / "model.onnx")
     assert verdict.size_bytes == (packed / "model.onnx").stat().st_size
@@ -76,7 +77,7 @@ def test_a_verdict_survives_json(verdict: Verdict) -> None:
 def test_a_board_formula_leaves_the_points_to_the_board(
     packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
 ) -> None:
-    """With rank_mean a verdict has no points of its own, and still two F1 (about 4 s: a whole measurement)."""
+    """With rank_mean a verdict has none of its own, and still two F1 with their draws (about 4 s: it measures)."""
     public, stages = np.arange(120) < 40, []
     board = replace(competition, formula="rank_mean")
     found = judge(packed, dataset, board, cache, public=public, sandbox=mode, progress=stages.append)
@@ -84,6 +85,11 @@ def test_a_board_formula_leaves_the_points_to_the_board(
     submitted = predictions.read(packed / "predictions.csv", dataset.test.names, dataset.classes)
     halves = [macro_f1(dataset.test.labels[part], submitted[part], 3) for part in (public, ~public)]
     assert [found.f1_public, found.f1_private] == halves
+    assert (classes_of_text(found.predicted) == submitted).all()
+    kept = (found.f1_draws, found.f1_public_draws, found.f1_private_draws)
+    for text, part in zip(kept, (public | True, public, ~public), strict=True):
+        expected = draws(dataset.test.labels[part], submitted[part], 3, board.name)
+        assert f1_of_text(text) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_debug_entry_is_judged_on_images_whose_labels_everybody_has(

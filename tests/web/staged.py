@@ -110,8 +110,7 @@ def verdict(hosted: Hosted, f1: float, ratio: float, name: str = "net", width: f
     """Make a verdict up. width: of the interval, as a share."""
     low, high, reference_ms = ratio * (1 - width), ratio * (1 + width), 0.4
     scores = {
-        f"points{part}": points(hosted.competition, Figures(f1, ratio, ratio * reference_ms, 1e6))
-        for part in ("", "_public", "_private")
+        f"points{part}": points(hosted.competition, Figures(f1, ratio, 1e6)) for part in ("", "_public", "_private")
     }
     figures = {
         "entry": name, "model_sha256": "0" * 64, "size_bytes": 250_000,
