@@ -118,9 +118,7 @@ def _show_token(team: teams.Team, token: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(team) | {"token": token}, indent=2))
     else:
-        print(
-            f"team '{team.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in, nor does an earlier token."
-        )
+        print(f"team '{team.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in.")
 
 
 def _list(names: list[str], arguments: list[str], as_json: bool) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from harness.__main__ import main
-from harness.board import crew, worker
+from harness.board import worker
 from harness.errors import HarnessError
 from harness.judge import timing
+from harness.launch import judges
 from harness.measure import fastest, process
 from harness.measure.latency import Latency
 
@@ -38,7 +39,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., float
     monkeypatch.setattr(process, "measure", clock)
     monkeypatch.setattr(timing, "measure", clock)
     monkeypatch.setattr(worker, "work", lambda *_, judge, **__: clock(judge.keywords["latency_s"]))
-    monkeypatch.setattr(crew, "run", lambda workers, work: work(threading.Event()))  # in this process
+    monkeypatch.setattr(judges, "run", lambda workers, work: work(threading.Event()))  # in this process
     monkeypatch.setenv("HARNESS_BOARD_URL", f"sqlite:///{tmp_path}/board.db")
 
     def run(act: Callable[[list[str]], Any], *arguments: str) -> float:

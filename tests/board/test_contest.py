@@ -149,6 +149,7 @@ def test_the_competitions_in_conf_can_be_hosted(name: str) -> None:
     [
         ("name: x\nformla: y\n", "unknown setting 'formla'.*\n.*did you mean 'formula'"),
         ("name: x\nthreads: many\n", "threads"),
+        ("name: x\nruntime: eager\n", "competition.runtime: unknown 'eager'; allowed: "),
         ("- a\n", "holds no settings"),
         ("a: [\n", "not YAML"),
     ],
