@@ -33,7 +33,7 @@ CLASSES = ("cat", "dog", "owl")
 RULES = {
     "name": "pets",
     "f1_target": 0.8,
-    "reference": {},
+    "reference": {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 4, "classes": 3},
     "contest": {"data": {"name": "pets", "options": {}}, "max_model_mb": 1.0, "max_predictions_mb": 0.5},
 }
 HOSTS = ("localhost", "testserver")
@@ -145,7 +145,7 @@ def packed(
         "files": {"model.onnx": _hash(model), "predictions.csv": _hash(table)},
         "input": {"shape": ["N", 3, 4, 4], "dtype": "float32"}, "classes": list(CLASSES),
         "preprocessing": {"resolution_px": 4, "mean": [0.5] * 3, "std": [0.5] * 3}, "runtime": "onnx", "threads": 1,
-        "candidate": {}, "data": {"name": "pets", "options": {}, "fingerprint": "0"}, "versions": {},
+        "candidate": {}, "data": {"name": "pets", "options": {}, "fingerprint": pets().fingerprint()}, "versions": {},
         "run": {"metrics": {}, "train_s": 1.0, "seed": 0}, "created": "2026-11-25T12:00:00+00:00",
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest | other))
