@@ -39,7 +39,8 @@ def host(engine: Engine) -> Hosted:
     """Host a competition on a few made-up images."""
     labels = np.arange(2000) % 2
     part = Images(np.zeros((2000, 2, 2, 3), np.uint8), labels, tuple(map(str, range(2000))))
-    rules = Competition(name="large", contest={"data": {"name": "large", "options": {}}})
+    reference = {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 2}
+    rules = Competition(name="large", reference=reference, contest={"data": {"name": "large", "options": {}}})
     return competitions.create(engine, rules, Dataset("large", ("a", "b"), part, part, part))
 
 

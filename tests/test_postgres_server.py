@@ -272,7 +272,21 @@ def test_its_log_explains_a_start_that_fails(folder: Path) -> None:
         postgres.start(folder)
     assert "server.log" in caught.value.fix
     shutil.rmtree(folder / "data")
+    (folder / "new").mkdir()  # what a start leaves that was killed while it made one
+    (folder / "new" / "PG_VERSION").write_text("18\n")
     assert postgres.start(folder)[1] is False  # a new, empty one
+    assert one(postgres.url(folder)) == 1
+
+
+def test_one_that_runs_though_nobody_knows_where_is_stopped_first(folder: Path) -> None:
+    """As after a start that was killed before it had noted the port."""
+    url, _ = postgres.start(folder)
+    (folder / "server.json").unlink()
+    with pytest.raises(HarnessError, match="runs already(.|\n)*db stop") as caught:
+        postgres.start(folder)
+    assert f"folder={folder}" in caught.value.fix
+    assert postgres.stop(folder)
+    assert postgres.start(folder, port=sa.make_url(url).port) == (url, False)
 
 
 def test_two_starts_at_once_make_one_server(folder: Path) -> None:

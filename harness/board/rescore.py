@@ -58,7 +58,7 @@ def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]
     now = competitions.by_id(connection, hosted.id)
     rules = replace(now.competition, **changes)
     formula_of(rules)
-    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.fingerprint))
+    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.judge_fingerprint))
     if after.terms == now.terms:
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
     before = _boards(connection, now)

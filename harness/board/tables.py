@@ -36,7 +36,9 @@ class Competition(Base):
     """What entries compete in: rules, data and, where it is hosted for teams, its times.
 
     handle: the name of a hosted one; `DIGEST/FINGERPRINT` of what somebody scores for himself. rules: of
-    `measure.competition`, as at the creation. terms: the hash of all that scores hang on. classes: the data's names.
+    `measure.competition`, as at the creation. terms: the hash of all that scores hang on. data_fingerprint: of the data
+    as teams hold them. judge_fingerprint: with the hidden labels; null where data_fingerprint is that one, as before
+    there were two, and for what people score for themselves. classes: the data's names.
     """
 
     __tablename__ = "competitions"
@@ -50,6 +52,7 @@ class Competition(Base):
     terms: Mapped[str] = mapped_column(String(64))
     data_name: Mapped[str]
     data_fingerprint: Mapped[str] = mapped_column(String(64))
+    judge_fingerprint: Mapped[str | None] = mapped_column(String(64))
     classes: Mapped[list[Any]]
     public_images: Mapped[int]
     opens: Mapped[float | None]

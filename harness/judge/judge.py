@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,10 +37,11 @@ from harness.sandbox import sandbox as sandboxes
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
 from harness.sandbox.remote import RUNNER, Mode
-from harness.submission.entry import AGAIN, read
+from harness.submission.entry import read
+from harness.submission.terms import AGAIN
 
 LATENCY_S = 4.0
-"""The most that timing an entry takes, about."""
+"""The most that timing an entry takes, about, unless somebody gives it more."""
 COPIES = 1024
 """The most private copies of test images."""
 LIMITS = Limits()
@@ -56,26 +57,31 @@ def judge(
     *,
     limits: Limits = LIMITS,
     public: np.ndarray | None = None,
+    published: Sequence[str] = (),
     sandbox: Mode = "strict",
     debug: bool = False,
+    latency_s: float = LATENCY_S,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
     """Check an entry, run it over the test images, time it, audit it and score it.
 
     cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
-    it both parts are all of them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the
-    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone.
-    progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+    it both parts are all of them. published: names of the test images in a team's copy, as `data.published` gives
+    them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the validation images, whose labels
+    everybody has, with F1 by class; the test images are for `agreement` alone. latency_s: the most that timing takes,
+    about. progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
         HarnessError: no fault of the entry's: it can't be judged here, or the machine is too noisy.
     """
     start = time.monotonic()
+    if not debug:
+        dataset.check_labels()
     reference = _ready(competition, cache, sandbox)
     progress("gate")
-    entry, submitted, macs = read(folder, dataset, competition, limits)
+    entry, submitted, macs = read(folder, dataset, competition, limits, published)
     progress("score")
     entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
     judged, public = (replace(dataset, test=dataset.validation), None) if debug else (dataset, public)
@@ -87,7 +93,7 @@ def judge(
     checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
-    latency, witnesses = timing.measure(duel, LATENCY_S)
+    latency, witnesses = timing.measure(duel, latency_s)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
     if debug:

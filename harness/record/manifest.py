@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from harness.data.prepare import Preprocessing
 from harness.errors import HarnessError
 from harness.record import files
-from harness.record.strict import STRICT, check, rule
+from harness.record.strict import STRICT, between, check, rule
 
 MODEL, PREDICTIONS, MANIFEST = "model.onnx", "predictions.csv", "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -56,7 +56,7 @@ class Input(TypedDict):
 class Prepared(TypedDict):
     """What the judge does to the test images."""
 
-    resolution_px: Annotated[int, rule("1 to 1024", lambda side: 1 <= side <= 1024)]
+    resolution_px: Annotated[int, between(1, 1024)]
     mean: _three(-1e4, 1e4, "three numbers, -10,000 to 10,000")
     std: _three(1e-5, 1e4, "three numbers above 0, 0.00001 to 10,000")
 
@@ -89,10 +89,12 @@ class Manifest:
     name: Annotated[str, rule("1 to 64 letters, digits, '.', '_' or '-'", NAME.fullmatch)]
     files: Files
     input: Input
-    classes: Annotated[list[str], rule("at least two names, each once", lambda all: len(set(all)) == len(all) >= 2)]
+    classes: Annotated[
+        list[str], rule("at least two names, each once", lambda names: len(set(names)) == len(names) >= 2)
+    ]
     preprocessing: Prepared
     runtime: str
-    threads: Annotated[int, rule("1 or more, up to 1024", lambda count: 1 <= count <= 1024)]
+    threads: Annotated[int, between(1, 1024)]
     candidate: dict[str, Any]
     data: Data
     versions: dict[str, Any]

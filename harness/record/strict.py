@@ -29,6 +29,11 @@ def rule(allowed: str, fine: Callable[[Any], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def between(low: float, high: float) -> AfterValidator:
+    """Allow the numbers from low to high, both included."""
+    return rule(f"{low:,} to {high:,}", lambda value: low <= value <= high)
+
+
 def check(kind: type, raw: Any, where: str, fix: str) -> None:
     """Hold plain values against the fields of a dataclass: no value is converted, no name unknown, none missing.
 

@@ -18,7 +18,8 @@ from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, points
 
 CONTEST = {"data": {"name": "squares", "options": {}}, "submissions_a_day": 5, "picks": 2}
-RULES = Competition(name="squares", contest=CONTEST)
+REFERENCE = {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 2}
+RULES = Competition(name="squares", reference=REFERENCE, contest=CONTEST)
 SIZES = {"model.onnx": 10, "predictions.csv": 10, "manifest.json": 10}
 
 

@@ -13,7 +13,7 @@ from alembic import op
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 REVISED = ("f1_squared_fps", "rank_mean")
 NEW = ("f1_draws", "f1_public_draws", "f1_private_draws")
