@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import cifar, digits, folder, taco
+from harness.data import cifar, digits, folder, published, taco
 from harness.data.split import Dataset
 from harness.errors import HarnessError, pick
 
@@ -16,6 +16,7 @@ DATASETS: dict[str, tuple[type, Callable[[Any], Dataset]]] = {
     "cifar10": (cifar.CifarOptions, cifar.load),
     "folder": (folder.FolderOptions, folder.load),
     "taco": (taco.TacoOptions, taco.load),
+    "published": (published.PublishedOptions, published.load),
 }
 
 HERE = ("root", "annotations", "map", "train_list", "validation_list", "test_list", "download", "max_gb")

@@ -188,7 +188,7 @@ def _left(shared: Shared) -> int:
 
 
 def _announce(job: Job, how: Launch, dataset: Dataset) -> None:
-    sizes = ", ".join(f"{name} {sum(c)}" for name, c in dataset.counts().items())
+    sizes = ", ".join(f"{name} {len(getattr(dataset, name))}" for name in dataset.counts())
     where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else f'{cores()} cores'}"
     print(f"study {job.study.name}: {job.study.trials} trials, {where}")
     print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
