@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from still_clock import taking
 
 from harness.errors import HarnessError
 from harness.measure import process
@@ -39,11 +40,6 @@ def images(count: int) -> np.ndarray:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network to be timed."""
     return network(tmp_path_factory.mktemp("model"), "model", 32)
-
-
-def taking(ms: float) -> Latency:
-    """Make up a latency that leaves no doubt."""
-    return Latency.of([[[[ms] * 10, [ms] * 10, [1.0] * 10, [1.0] * 10]]] * 3)
 
 
 class Engines:
