@@ -33,14 +33,13 @@ def opened(
     trials: int,
     lease_s: float = 60.0,
     seed: int = 0,
-    proxy: str = "",
     patience_s: float = PATIENCE_S,
     **more: Any,
 ) -> Shared:
     """Join the study; a lease may be shorter here than users may set it, so that tests needn't wait."""
     settings = Study(name="cheap", trials=trials, sampler="random", pruner="none", **more)
     settings.lease_s = lease_s
-    return join(settings, DEFINITION, url, seed, patience_s, proxy)
+    return join(settings, DEFINITION, url, seed, patience_s)
 
 
 def figures(trial: optuna.Trial) -> dict[str, Any]:
