@@ -224,7 +224,7 @@ def test_slurm_jobs_run_a_study_and_keep_its_password(tmp_path: Path, url: str) 
 
 
 @pytest.mark.usefixtures("slurm_cluster")
-@pytest.mark.parametrize("polite", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("polite", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.chaos)])
 def test_ctrl_c_cancels_the_jobs(tmp_path: Path, url: str, polite: signal.Signals) -> None:
     """Over 5 s: a job imports torch. One job runs a trial, one waits for a place; both go, and the slot is free."""
     wide = ["workers=2", "slurm.cpus=3"]  # of four processors
@@ -240,6 +240,7 @@ def test_ctrl_c_cancels_the_jobs(tmp_path: Path, url: str, polite: signal.Signal
     assert trial.user_attrs["reason"] == "interrupted"
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("slurm_cluster")
 def test_a_job_that_must_make_room_runs_again(tmp_path: Path, url: str) -> None:
     """Over 5 s, about 40: the same job starts twice. It gets submitit's word that its end is near, in mid-trial."""
@@ -253,6 +254,7 @@ def test_a_job_that_must_make_room_runs_again(tmp_path: Path, url: str) -> None:
     assert check(url, 2) == ["interrupted"]
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("slurm_cluster")
 def test_a_job_that_an_administrator_cancels_is_told(tmp_path: Path, url: str) -> None:
     """Over 5 s: a job imports torch. Nobody is left then: an error that names job and log."""

@@ -26,6 +26,9 @@ from harness.sandbox.remote import Mode
 from harness.submission import predictions
 
 
+pytestmark = pytest.mark.alone
+
+
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What engines take, in ms, in place of the real clock; all else of a judgement is real."""

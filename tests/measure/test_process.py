@@ -31,6 +31,15 @@ def network(channels: int, repeat: int = 1, side_px: int = 16) -> nn.Module:
     return build(ModelSpec.from_dict({"stages": stages}), 5, side_px)
 
 
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture
+def any_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no measurement refused: what is looked for is larger than a busy machine's noise."""
+    monkeypatch.setattr(process, "NOISY", 1.0)
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network's file."""
@@ -85,6 +94,7 @@ def test_a_run_that_takes_too_long_is_ended(reference: Path) -> None:
         predict(reference, np.zeros((1, 3, 16, 16), dtype=np.float32), timeout_s=0.05)
 
 
+@pytest.mark.usefixtures("any_noise")
 def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) -> None:
     """The reference beside itself is near 1; more of everything is slower than it, and less of it faster.
 
@@ -200,6 +210,7 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
     assert warmed == [paired_timing.WARM_UP_S] + [0.0] * (loads - 1)
 
 
+@pytest.mark.usefixtures("any_noise")
 def test_what_a_model_takes_from_file_to_label_is_more_than_its_own_time(tmp_path: Path) -> None:
     """Decoding and resizing come on top, and more pixels cost more."""
     path = export(network(4), 16, tmp_path / "small.onnx")
@@ -226,14 +237,14 @@ def test_no_measurement_outlives_who_asked_for_it(tmp_path: Path) -> None:
     asking = subprocess.Popen([sys.executable, "-c", MEASURE, str(path)], stdout=subprocess.PIPE)
     try:
         assert asking.stdout.readline() == b"begun\n"
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while len(below := psutil.Process(asking.pid).children(recursive=True)) < 2:
             assert time.monotonic() < end
             time.sleep(0.02)
     finally:
         asking.kill()
         asking.wait()
-    gone, alive = psutil.wait_procs(below, timeout=3)
+    gone, alive = psutil.wait_procs(below, timeout=20)
     for left in alive:
         left.kill()
     assert len(gone) >= 2 and not alive
