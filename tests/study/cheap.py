@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import database
 from harness.study import ledger, pending_results, slots, worker
 from harness.study.storage import PATIENCE_S
 from harness.study.study import Definition, Shared, Study, join
@@ -143,6 +145,15 @@ def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
     """Wait for a worker to end and return its exit code; None if it is still running."""
     process.join(within_s)
     return process.exitcode
+
+
+def run_out(url: str, worker: BaseProcess) -> None:
+    """Let a worker's lease run out, and the grace after it, though it was long enough for any busy machine."""
+    engine, mine = database.connect(url), slots.SLOTS.c.owner.like(f"%-{worker.pid}/%")
+    with engine.begin() as connection:
+        aged = connection.execute(sa.update(slots.SLOTS).where(mine).values(until=0.0, lease_s=0.0))
+        assert aged.rowcount == 1
+    engine.dispose()
 
 
 def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], dict[str, Any]]) -> int:

@@ -112,8 +112,8 @@ def twice_held(engine: sa.Engine) -> tuple[Slot, Slot]:
 
 def after_an_outage(engine: sa.Engine) -> tuple[Slot | None, bool]:
     """Let a holder be away for longer than its lease, and another come first, twice; return what each gets."""
-    holder = on(engine, slots.claim, "s", "holder", lease_s=1, trials=1)
-    time.sleep(1.1)
+    holder = on(engine, slots.claim, "s", "holder", lease_s=600, trials=1)
+    on(engine, sa.Connection.execute, sa.update(slots.SLOTS).values(until=0.0))
     taken = on(engine, slots.claim, "s", "other", lease_s=60, trials=1)
     time.sleep(0.05)
     taken = taken or on(engine, slots.claim, "s", "other", lease_s=60, trials=1)
