@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> None:
         shared = load(study, url)
         which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
         number = which.number
-        arguments = [*config.of_study(shared.definition.data, shared.definition.competition, arguments), *arguments]
+        data = shared.definition.data
+        there = data | {"options": data["options"] | shared.here}  # where they lay for whoever made the study
+        arguments = [*config.of_study(there, shared.definition.competition, arguments), *arguments]
     settings: config.Train = config.load("train", arguments)
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
@@ -81,7 +83,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         candidate.to_dict(), candidate.model, candidate.resolution_px, recipe, augment, load_data(data_name, options),
         asdict(options), settings.competition, settings.seed, device_of(settings.device),
         fixed(settings.layout, settings.dtype), threads, settings.hold_out,
-        folder, Path(settings.runs) / "reference",
+        folder, Path(settings.runs) / "reference", settings.latency_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:

@@ -39,8 +39,9 @@ from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.search.duplicates import refuse
 from harness.search.gate import Known
+from harness.study.definition import Definition
 from harness.study.storage import together
-from harness.study.study import PATIENCE_S, SAMPLERS, Definition, Shared, Study, join
+from harness.study.study import PATIENCE_S, SAMPLERS, Shared, Study, join
 from harness.study.worker import work
 from harness.track.mirror import mirrored
 from harness.train.heap import give_back
@@ -55,7 +56,10 @@ ATTRIBUTES: dict[str, Any] = {
     "cost": {"macs": 20_000_000, "parameters": 300_000, "latency_ms": 0.2, "ratio": 0.1},
     "figures": {"f1": 0.7, "points": 0.5, "ratio": 0.1, "latency_ms": 0.2, "macs": 20_000_000, "rungs": {"4": 0.6}},
 }
-DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
+DEFINITION = Definition(
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={}, proxy={},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 NET = {
     "stages": [
         {"block": "conv", "channels": 32, "kernel": 3},

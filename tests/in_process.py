@@ -47,5 +47,7 @@ def command(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 def run(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run it, and make sure of its exit code."""
     done = command(folder, *words)
-    assert done.returncode == code, f"{words}: exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == code, (
+        f"{words}: exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    )
     return done

@@ -9,16 +9,12 @@ from optuna.trial import FrozenTrial
 from rich.table import Table
 
 from harness.record import files
+from harness.rules import pareto
 
 
 def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the finished trials that no other beats in F1 and latency ratio at once, fastest first."""
-    by_time = sorted(trials, key=lambda t: (t.user_attrs["figures"]["ratio"], -t.user_attrs["figures"]["f1"]))
-    kept: list[FrozenTrial] = []
-    for trial in by_time:
-        if not kept or trial.user_attrs["figures"]["f1"] > kept[-1].user_attrs["figures"]["f1"]:
-            kept.append(trial)
-    return kept
+    return pareto.front(trials, lambda t: (t.user_attrs["figures"]["f1"], t.user_attrs["figures"]["ratio"]))
 
 
 def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:

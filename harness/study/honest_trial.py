@@ -107,7 +107,7 @@ def run(
     trial.set_user_attr("cost", cost)
     mirror.summary(cost)
     _refuse(gate.too_dear(task.gate, cost["macs"], cost["parameters"], latency.ms))
-    blank = Figures(f1=0.0, ratio=latency.ratio, latency_ms=latency.ms, macs=cost["macs"])
+    blank = Figures(f1=0.0, ratio=latency.ratio, macs=cost["macs"])
     if task.objective == "points":
         _refuse(gate.hopeless(task.competition, blank, known()))
     _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))

@@ -44,7 +44,7 @@ class Plan:
     """What is trained, on what, and where it goes. candidate: its plain values, kept with the run.
 
     hold_out: keep the validation part out and score it; else everything but the test part is learnt from.
-    precision: None leaves it to the probe.
+    precision: None leaves it to the probe. latency_s: the most that timing the result takes, about.
     """
 
     candidate: dict[str, Any]
@@ -62,6 +62,7 @@ class Plan:
     hold_out: bool
     folder: Path
     reference_cache: Path
+    latency_s: float = 3.0
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one that began."""
@@ -167,7 +168,7 @@ def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
     """Measure the artefact; F1 only of images that it hasn't learnt from, so never of the test part."""
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
-    runtime, latency = timed(artefact, reference, plan.competition, 3.0)
+    runtime, latency = timed(artefact, reference, plan.competition, plan.latency_s)
     files.write_json(plan.folder / "latency.json", {"runtime": runtime} | latency.to_dict())
     macs = macs_of_onnx(artefact)
     metrics = {
@@ -179,6 +180,6 @@ def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
         found = predict(artefact, prepare(part.pixels, how), plan.competition.threads).argmax(1)
         metrics["f1"] = macro_f1(part.labels, found, len(plan.dataset.classes))
         if formula_of(plan.competition).score:
-            figures = Figures(metrics["f1"], latency.ratio, latency.ms, macs)
+            figures = Figures(metrics["f1"], latency.ratio, macs)
             metrics["points"] = points(plan.competition, figures)
     return metrics | {"measure_s": round(time.perf_counter() - begin, 1)}

@@ -27,12 +27,14 @@ from sqlalchemy.exc import OperationalError
 from harness.record import files
 from harness.search.duplicates import Duplicate
 from harness.study import ledger, worker
-from harness.study.study import Definition, Shared, Study, join
+from harness.study.definition import Definition
+from harness.study.study import Shared, Study, join
 
 PR_SET_PDEATHSIG = 1
 DEFINITION = Definition(
-    {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
-)
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={"x": {"float": [0, 1]}}, proxy={"epochs": 1},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 STEPS = 4
 PLANNED = "ValueError: planned"
 

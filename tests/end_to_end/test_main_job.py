@@ -155,7 +155,9 @@ def test_a_course_model_is_trained_without_a_study(job: Job) -> None:
 
 def judged(job: Job, entry: Path) -> str:
     """What the judge says of an entry that it must refuse."""
-    done = in_process.run(job.folder, "-m", "harness", "score", str(entry), *board(job.folder), "track=disabled", code=2)
+    done = in_process.run(
+        job.folder, "-m", "harness", "score", str(entry), *board(job.folder), "track=disabled", code=2
+    )
     assert "Traceback" not in done.stderr
     return done.stderr
 

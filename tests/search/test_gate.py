@@ -26,14 +26,14 @@ def test_limits_hold_and_zero_is_none() -> None:
 
 def test_nothing_is_hopeless_at_first() -> None:
     """Without a trial that has points there is nothing to beat."""
-    assert hopeless(LOWER, Figures(0, 99.0, 99.0, 1), []) is None
-    assert hopeless(LOWER, Figures(0, 99.0, 99.0, 1), [Known(0, None)]) is None
+    assert hopeless(LOWER, Figures(0, 99.0, 1), []) is None
+    assert hopeless(LOWER, Figures(0, 99.0, 1), [Known(0, None)]) is None
 
 
 def test_the_reason_names_the_best_trial() -> None:
     """Both points stand in it."""
     known = [Known(1, 0.9), Known(2, 0.6), Known(3, 0.8)]
-    assert "trial 2 has 0.6000" in str(hopeless(LOWER, Figures(0, 2.0, 1.0, 1), known))
+    assert "trial 2 has 0.6000" in str(hopeless(LOWER, Figures(0, 2.0, 1), known))
 
 
 @given(st.sampled_from([LOWER, HIGHER]), figures, st.lists(figures, max_size=6), st.floats(0, 1))

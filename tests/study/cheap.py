@@ -19,12 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.study import ledger, pending_results, slots, worker
+from harness.study.definition import Definition
 from harness.study.storage import PATIENCE_S
-from harness.study.study import Definition, Shared, Study, join
+from harness.study.study import Shared, Study, join
 
 DEFINITION = Definition(
-    {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
-)
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={"x": {"float": [0, 1]}}, proxy={"epochs": 1},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 # One import for all workers of a test run; each is a fork of this server, which has no threads. What is to be imported
 # must be on Python's own path: this file isn't on the server's, and a preload that can't be found is left out in silence.
 CONTEXT = get_context("forkserver")

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from harness.study import ledger, pending_results, slots
 
+
 def test_a_killed_worker_costs_no_trial(url: str, tmp_path: Path) -> None:
     """The others finish the budget, with its candidate too; nothing stays running."""
     victim = start(url, 5, tmp_path, behaviour="suggest_then_hang")
