@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Do what `python WORDS` would do in a folder (`tune.py ...`, `-m harness ...`); no setting of ours is inherited."""
+    """Do what `python WORDS` would do in a folder (`tune.py ...`, `-m harness ...`), without our settings of here."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         pytest.MonkeyPatch.context() as patch,

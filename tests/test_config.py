@@ -30,7 +30,7 @@ def run(arguments: list[str], folder: Path, **environment: str) -> subprocess.Co
     """Run a real script from an empty folder."""
     script = [str(ROOT / a) if a.endswith(".py") and (ROOT / a).exists() else a for a in arguments]
     return subprocess.run(
-        [sys.executable, *script], capture_output=True, text=True, timeout=120, cwd=folder,
+        [sys.executable, *script], capture_output=True, text=True, timeout=600, cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
 

@@ -59,7 +59,7 @@ def db(*words: str, where: Path | None = None) -> subprocess.CompletedProcess[st
     """Run the command, as a person would."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith("HARNESS_")} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "harness", "db", *words]
-    return subprocess.run(command, env=mine, cwd=where, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=mine, cwd=where, capture_output=True, text=True, timeout=600)
 
 
 def one(url: str, query: str = "SELECT 1") -> object:

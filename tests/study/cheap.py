@@ -27,8 +27,8 @@ DEFINITION = Definition(
     data={"name": "none", "options": {}, "fingerprint": ""}, space={"x": {"float": [0, 1]}}, proxy={"epochs": 1},
     competition={"formula": "boostcamp2021b"},
 )  # fmt: skip
-# One import for all workers of a test run; each is a fork of this server, which has no threads. What is to be imported
-# must be on Python's own path: this file isn't on the server's, and a preload that can't be found is left out in silence.
+# One import for all workers of a test run; each is a fork of this server, which has no threads. What it imports must be
+# on Python's own path, as this file isn't: a preload that can't be found is left out in silence.
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["harness.study.worker", "harness.study.study", "torch", "psycopg", "pymysql"])
 
@@ -136,7 +136,7 @@ def start(
     return process
 
 
-def until(found: Callable[[], object], within_s: float = 60.0) -> None:
+def until(found: Callable[[], object], within_s: float = 300.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + within_s
     while not found():
@@ -144,7 +144,7 @@ def until(found: Callable[[], object], within_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
+def ended(process: BaseProcess, within_s: float = 300.0) -> int | None:
     """Wait for a worker to end and return its exit code; None if it is still running."""
     process.join(within_s)
     return process.exitcode

@@ -52,7 +52,7 @@ class Day:
     def page(self, **options: Any) -> Any:
         """Open a tab whose console must stay clean of errors: no policy broken, no script failed."""
         context = self.browser.new_context(**options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(120_000)
         page = context.new_page()
         page.wrong = []
         page.on("pageerror", lambda error: page.wrong.append(str(error)))
