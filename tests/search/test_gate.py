@@ -13,7 +13,7 @@ from harness.search.gate import Gate, Known, hopeless, too_dear
 
 LOWER = Competition()
 HIGHER = Competition(formula="f1_squared_fps")
-figures = st.builds(Figures, st.floats(0, 1), st.floats(0.01, 10), st.floats(0.01, 10), st.integers(1, 10**9))
+figures = st.builds(Figures, st.floats(0, 1), st.floats(0.01, 10), st.integers(1, 10**9))
 
 
 def test_limits_hold_and_zero_is_none() -> None:
