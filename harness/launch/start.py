@@ -27,7 +27,7 @@ from harness.record import files
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
-from harness.study import ledger
+from harness.study import ledger, refused
 from harness.study.study import Shared, join
 from harness.study.worker_process import Job, deaf
 from harness.track.mirror import check
@@ -95,7 +95,7 @@ def _deadline(shared: Shared) -> float | None:
 
 def _refuse_all_failed(shared: Shared, job: Job) -> None:
     """Say it as an error when not one trial of the budget went well."""
-    trials = shared.optuna.get_trials(deepcopy=False)
+    trials = [t for t in shared.optuna.get_trials(deepcopy=False) if not refused.is_refused(t)]
     if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
         return
     reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
@@ -115,10 +115,12 @@ def _watch(shared: Shared, crew: Crew) -> None:
         with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
             while True:
                 ended = crew.ended()
-                for trial in study.get_trials(deepcopy=False):
-                    if trial.state.is_finished() and trial.number not in shown:
+                trials = study.get_trials(deepcopy=False)
+                for trial in trials:
+                    if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
                         shown.add(trial.number)
                         bar.write(line(trial))
+                bar.set_postfix_str(refused.words(refused.counts(trials)), refresh=False)
                 for name, words in ended.items():
                     if words and name not in told:
                         told.add(name)

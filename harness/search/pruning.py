@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
-import optuna
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
-
-from harness.search.gate import Known
+from harness.rules.competition import Competition
+from harness.rules.formulas import Figures, better, direction, points
+from harness.search.forecast import forecast
+from harness.search.gate import Interval, Known
 
 ENOUGH = 6  # finished trials before any is stopped
 
 
-class Median(optuna.pruners.BasePruner):
-    """Optuna's rule of the median, on what the worker knows: Optuna's own pruner reads the whole study at each step.
+def below_median(
+    competition: Competition, cost: Interval, rungs: Mapping[int, float], known: Sequence[Known]
+) -> str | None:
+    """Say so if even the best forecast of a trial is worse than the median of the finished ones' at its last rung.
 
-    Source: Golovin et al., Google Vizier, section 3.4, https://dl.acm.org/doi/10.1145/3097983.3098043
+    All are forecast now, by one function and of the same finished trials, each at its own cost: its own at the fast end
+    of its interval, the others' at the slow end. rungs: the trial's F1, by epoch.
+
+    Source: the rule is that of Golovin et al., Google Vizier, section 3.4, https://dl.acm.org/doi/10.1145/3097983.3098043
     """
+    epoch = max(rungs)
+    there = [k for k in known if epoch in k.rungs]
+    if len(known) < ENOUGH or not there:
+        return None
 
-    def __init__(self, known: Callable[[], list[Known]]) -> None:
-        self.known = known
+    def heading(cost: Figures, f1: float, epoch: int) -> float:
+        return points(competition, replace(cost, f1=forecast(f1, epoch, known)))
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Tell whether the best report so far is worse than the median of the others at the last step."""
-        known, step = self.known(), trial.last_step
-        there = [k.reports[step] for k in known if step in k.reports]
-        if len(known) < ENOUGH or not there:
-            return False
-        mine = trial.intermediate_values.values()
-        if study.direction == StudyDirection.MINIMIZE:
-            return min(mine) > median(there)
-        return max(mine) < median(there)
+    bar = median(heading(k.cost.slowest, k.rungs[epoch], epoch) for k in there)
+    own = [heading(cost.fastest, f1, epoch) for epoch, f1 in rungs.items()]
+    best = min(own) if direction(competition) == "lower" else max(own)
+    if not better(competition, bar, best):
+        return None
+    return f"heading for {best:.4f} points after {epoch} epochs, half of the finished trials for {bar:.4f} or better"
+
+
+Pruner = Callable[[Competition, Interval, Mapping[int, float], Sequence[Known]], str | None]
+PRUNERS: dict[str, Pruner] = {"median": below_median, "none": lambda *_: None}
+"""Each says why a trial is to be stopped at a rung; None lets it go on."""

@@ -25,18 +25,19 @@ from harness import database
 from harness.errors import HarnessError
 from harness.record import files
 from harness.search.duplicates import Duplicate
+from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots
 from harness.study.ledger import Turn
 from harness.study.pending_results import Outcome
 from harness.study.study import Shared
 
 RunTrial = Callable[[optuna.Trial, int | None], dict[str, Any]]
-"""Runs one trial and returns its figures; raises TrialPruned, Duplicate, or anything else for a failure. Its second
+"""Runs one trial and returns its figures; raises TrialPruned, Refused, or anything else for a failure. Its second
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
-DRAWS = 10
-"""How many duplicates in a row are replaced; then one is let pass, for a space may hold nothing else."""
+DRAWS = 30
+"""How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
 HUNG_S = 30.0
 """How long after its time-out a trial may stay in code that Python can't interrupt before its process is ended."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -107,40 +108,46 @@ def _end(shared: Shared, deadline: float | None) -> float:
 
 
 def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, end: float) -> int:
-    """Run a trial in a slot; return 1 if it counts."""
-    with _beating(shared, turn):
-        for draw in range(DRAWS + 1):
-            try:
-                return _one(shared, turn, run, place(turn.trial.number), end)
-            except Duplicate as e:
-                if not _is_replaced(shared, e, draw):
-                    return _reuse(shared, turn, e, place(turn.trial.number))
-                replaced = ledger.replace(shared, turn, owner, f"{e}, replaced")
-            if replaced is None:
-                break
-            turn = replaced
+    """Run a trial in a slot, after another candidate for each that is refused; return 1 if it counts."""
+    for draw in range(DRAWS + 1):
+        folder = place(turn.trial.number)
+        try:
+            with _beating(shared, turn):
+                return _one(shared, turn, run, folder, end)
+        except Refused as e:
+            if _uses_up(shared, e, draw):
+                return _count(shared, turn, _used_up(shared, turn, e, draw), folder)
+            replaced = ledger.replace(shared, turn, owner, e)
+        if replaced is None:
+            break
+        turn = replaced
     _dropped(turn)
     return 0
 
 
-def _is_replaced(shared: Shared, e: Duplicate, draw: int) -> bool:
-    """Tell whether to replace a duplicate: what is still running has no result to reuse."""
-    running = e.figures is None and e.pruned is None
-    return draw < DRAWS and (shared.settings.duplicates == "replace" or running)
+def _uses_up(shared: Shared, e: Refused, draw: int) -> bool:
+    """Tell whether a refused candidate counts: the last that was drawn for a slot, or a duplicate to be reused."""
+    reusable = isinstance(e, Duplicate) and (e.figures is not None or e.pruned is not None)
+    return draw == DRAWS or (reusable and shared.settings.duplicates == "reuse")
+
+
+def _used_up(shared: Shared, turn: Turn, e: Refused, draw: int) -> Outcome:
+    """Return what a refused candidate counts as: a duplicate has the result of the trial that it repeats."""
+    if isinstance(e, Duplicate) and e.figures is not None:
+        return _complete(shared, turn, e.figures | {"reused_from": e.number})
+    why = f"{e}: {e.pruned or 'which is running'}" if isinstance(e, Duplicate) else str(e)
+    before = f"; {draw} candidates before it were refused, too: its slot is used up" if draw == DRAWS else ""
+    return _pruned(turn, f"{why}{before}")
 
 
 def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) -> int:
     """Run one trial and tell how it ended; return 1 if it counts."""
     try:
         with _limited(shared, end):
-            figures = run(turn.trial, turn.earlier)
-        values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
-        if not all(map(math.isfinite, values)):
-            raise ArithmeticError(f"its values are {values}")
-        outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
+            outcome = _complete(shared, turn, run(turn.trial, turn.earlier))
     except optuna.TrialPruned as e:
         outcome = _pruned(turn, str(e))
-    except (Duplicate, database.Away):
+    except (Refused, database.Away):
         raise
     except Exception as e:  # whatever a candidate does to its trial must not end the worker; the reason is kept
         if _is_full(e, folder):
@@ -165,14 +172,16 @@ def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
     return int(counted)
 
 
-def _reuse(shared: Shared, turn: Turn, e: Duplicate, folder: Path) -> int:
-    """Let a duplicate count with the result of the trial that it repeats."""
-    if e.figures is None:
-        return _count(shared, turn, _pruned(turn, f"{e}: {e.pruned or 'which is running'}"), folder)
-    figures = e.figures | {"reused_from": e.number}
+def _complete(shared: Shared, turn: Turn, figures: dict[str, Any]) -> Outcome:
+    """Return the outcome of a trial that went to its end.
+
+    Raises:
+        ArithmeticError: a value isn't finite.
+    """
     values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
-    outcome = _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
-    return _count(shared, turn, outcome, folder)
+    if not all(map(math.isfinite, values)):
+        raise ArithmeticError(f"its values are {values}")
+    return _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
 
 
 def _outcome(turn: Turn, state: TrialState, values: tuple[float, ...], attributes: dict[str, Any]) -> Outcome:

@@ -18,8 +18,7 @@ from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.launch.crew import Ray, Slurm
 from harness.rules.competition import Competition
-from harness.search.duplicates import Duplicate
-from harness.search.gate import Gate
+from harness.search.gate import Gate, Refused
 from harness.search.proxy import Proxy, subset
 from harness.seed import derive
 from harness.study import honest_trial
@@ -133,7 +132,7 @@ def _work(job: Job, number: int) -> None:
         ) as mirror:
             try:
                 return honest_trial.run(trial, task, shared.known, place, mirror, before)
-            except (optuna.TrialPruned, Duplicate) as e:
+            except (optuna.TrialPruned, Refused) as e:
                 unfinished = e  # W&B would show a run that an exception leaves as crashed
         raise unfinished
 
