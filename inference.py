@@ -5,7 +5,6 @@ python inference.py run=runs/final/NAME name=NAME force=true     replaces an ent
 """
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from harness import config
@@ -31,7 +30,7 @@ def main(arguments: list[str]) -> None:
     settings: config.Submit = config.load("submit", overrides)
     competition = Competition(**run.competition)
     dataset = load(*config.data_options(settings.data))
-    entry = pack(Path(folder), asdict(run), dataset, name, Path(settings.submissions), competition, settings.force)
+    entry = pack(Path(folder), run.to_dict(), dataset, name, Path(settings.submissions), competition, settings.force)
     print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
     print(f"next:  python -m harness score {entry}")
 

@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> None:
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
     from harness.record import candidate as candidates
+    from harness.search.attributes import candidate_of
 
     named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
     if len(named) != 1:
@@ -49,7 +50,7 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
             "give one of study=NAME, candidate=FILE, model=FILE; --help shows examples",
         )
     if settings.study:
-        return candidates.Candidate.from_dict(trial.user_attrs["candidate"]), ""
+        return candidate_of(trial), ""
     path = Path(settings.candidate or settings.model)
     if settings.candidate:
         return candidates.read(path), path.parent.name if path.stem == "candidate" else path.stem
@@ -78,18 +79,18 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     data_name, options = config.data_options(settings.data)
     folder = Path(settings.runs) / "final" / name
     plan = final.Plan(
-        candidate.to_dict(), candidate.model, candidate.resolution_px, recipe, augment, load_data(data_name, options),
-        asdict(options), settings.competition, settings.seed, device_of(settings.device),
-        fixed(settings.layout, settings.dtype), threads, settings.hold_out,
-        folder, Path(settings.runs) / "reference",
+        candidate=candidate, dataset=load_data(data_name, options), data_options=asdict(options),
+        competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
+        precision=fixed(settings.layout, settings.dtype), threads=threads, hold_out=settings.hold_out,
+        folder=folder, reference_cache=Path(settings.runs) / "reference",
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
         run = final.train(plan, mirror)
-    f = run.metrics
-    speed = f"{f['latency_ms']:.4f} ms ({f['ratio']:.3f} of the reference)"
-    size = f"{f['macs'] / 1e6:.2f} MMACs, {f['parameters']:,} parameters"
-    print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + (f", F1 {f['f1']:.4f}" if "f1" in f else ""))
+    cost, f1 = run.metrics.cost, run.metrics.f1
+    speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"
+    size = f"{cost.macs / 1e6:.2f} MMACs, {cost.parameters:,} parameters"
+    print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + ("" if f1 is None else f", F1 {f1:.4f}"))
     print(f"next:  python inference.py run={folder} name={name}")
 
 

@@ -34,6 +34,7 @@ from harness.measure.process import predict
 from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.record.journal import Journal
+from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
@@ -48,12 +49,17 @@ from harness.train.heap import give_back
 SIZES = (10, 100, 1_000)
 CHUNK, ROUNDS = 4, 4  # trials a turn; turns a side and size
 REPORTS = 8
+COST = Cost(
+    macs=20_000_000, parameters=80_000, latency_ms=0.2, latency_low_ms=0.19, latency_high_ms=0.21,
+    ratio=0.1, ratio_low=0.09, ratio_high=0.11, runtime="onnx",
+)  # fmt: skip
+RESULT = Result(COST, f1=0.7, confusion=((500,) * 10,) * 10, points=0.5, rungs={4: 0.6}, seconds=60.0)
 ATTRIBUTES: dict[str, Any] = {
     "worker": "host-1234",
     "candidate": {"model": {"stages": [{"block": "conv", "channels": 64, "kernel": 3}] * 5}, "resolution_px": 32},
     "digest": "ab" * 32,
-    "cost": {"macs": 20_000_000, "parameters": 300_000, "latency_ms": 0.2, "ratio": 0.1},
-    "figures": {"f1": 0.7, "points": 0.5, "ratio": 0.1, "latency_ms": 0.2, "macs": 20_000_000, "rungs": {"4": 0.6}},
+    "cost": COST.to_dict(),
+    "result": RESULT.to_dict(),
 }
 DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
 NET = {
@@ -78,7 +84,7 @@ def suggest(trial: optuna.Trial) -> None:
         trial.suggest_categorical(f"choice{i}", ["a", "b", "c"])
 
 
-def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> dict[str, Any]:
+def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> Result:
     """Say to the database what `objective.run` says, in its order."""
 
     def suggested() -> None:
@@ -94,7 +100,7 @@ def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> dict[str, Any
         known()  # the forecast
         trial.report(1 - step / 10, step)
         trial.should_prune()
-    return ATTRIBUTES["figures"]
+    return RESULT
 
 
 def peers(trial: optuna.Trial) -> float:
@@ -231,7 +237,7 @@ def other_parts(folder: Path) -> dict[str, float]:
             mirror.describe({"candidate": ATTRIBUTES["candidate"]})
             for epoch in range(10):
                 mirror.log({"epoch": epoch, "loss": 0.1, "images_per_s": 1_000.0})
-            mirror.summary(ATTRIBUTES["figures"])
+            mirror.summary(RESULT.figures())
 
     def written() -> None:
         place = folder / str(next(number))

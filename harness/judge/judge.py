@@ -17,15 +17,19 @@ from harness.errors import pick
 from harness.judge import audit, timing
 from harness.judge.audit import Witness
 from harness.judge.scoring import Entrant, answers
+from harness.measure.cost import cost as cost_of
+from harness.measure.cost import parameters_of_onnx
 from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import check_quiet
-from harness.measure.quality import f1_by_class, macro_f1
+from harness.measure.quality import f1_by_class
+from harness.measure.result import result
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
+from harness.record.result import Cost, Result
 from harness.record.verdict import Verdict
 from harness.rules.competition import AUTO, Competition
-from harness.rules.formulas import Figures, formula_of, points
+from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.sandbox import sandbox as sandboxes
 from harness.sandbox.limits import Limits
@@ -87,7 +91,9 @@ def judge(
     if debug:
         checks["classes"] = _by_class(judged, found)
     check_quiet(folder / MODEL, latency)
-    return Verdict(
+    cost = cost_of(macs, parameters_of_onnx(folder / MODEL), runtime, latency)
+    return Verdict.of(
+        *_parts(competition, judged, found, public, cost),
         entry=entry.name,
         model_sha256=entry.files[MODEL],
         size_bytes=(folder / MODEL).stat().st_size,
@@ -96,8 +102,11 @@ def judge(
         sandbox=sandbox,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
-        **_points(competition, judged, found, public, latency, macs),
-        **_timed(runtime, latency),
+        competition=competition.name,
+        competition_digest=competition.digest(),
+        formula=competition.formula,
+        samples={"runtime": runtime} | latency.to_dict(),
+        machine=dict(latency.machine) | {"versions": versions()},
     )
 
 
@@ -183,39 +192,15 @@ def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], thread
     }
 
 
-def _points(
-    competition: Competition,
-    dataset: Dataset,
-    found: np.ndarray,
-    public: np.ndarray | None,
-    latency: Latency,
-    macs: int,
-) -> dict[str, Any]:
-    """Score the whole, the public and the private part."""
+def _parts(
+    competition: Competition, dataset: Dataset, found: np.ndarray, public: np.ndarray | None, cost: Cost
+) -> tuple[Result, Result, Result]:
+    """Score the whole, the public and the private part of the test images."""
     whole = np.ones(len(found), dtype=bool)
-    halves = (whole, whole) if public is None else (public, ~public)
-    parts = dict(zip(("", "_public", "_private"), (whole, *halves), strict=True))
-    alone = formula_of(competition).score is not None
-    figures: dict[str, Any] = {"macs": macs}
-    for part, which in parts.items():
-        f1 = macro_f1(dataset.test.labels[which], found[which], len(dataset.classes))
-        scored = Figures(f1, latency.ratio, latency.ms, macs)
-        figures |= {f"f1{part}": f1, f"points{part}": points(competition, scored) if alone else None}
-    terms = {"competition": competition.name, "competition_digest": competition.digest()}
-    return figures | terms | {"formula": competition.formula}
-
-
-def _timed(runtime: str, latency: Latency) -> dict[str, Any]:
-    return {
-        "ratio": latency.ratio,
-        "ratio_low": latency.ratio_low,
-        "ratio_high": latency.ratio_high,
-        "latency_ms": latency.ms,
-        "latency_low_ms": latency.low_ms,
-        "latency_high_ms": latency.high_ms,
-        "samples": {"runtime": runtime} | latency.to_dict(),
-        "machine": dict(latency.machine) | {"versions": versions()},
-    }
+    parts = (whole, whole, whole) if public is None else (whole, public, ~public)
+    labels, classes = dataset.test.labels, len(dataset.classes)
+    scored = [result(competition, cost, labels[part], found[part], classes) for part in parts]
+    return scored[0], scored[1], scored[2]
 
 
 def _agreement(path: Path, submitted: np.ndarray, found: np.ndarray, least: float) -> float:

@@ -27,6 +27,7 @@ from harness.record import files
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
+from harness.search.attributes import cost_of, result_of
 from harness.study import ledger, refused
 from harness.study.study import Shared, join
 from harness.study.worker_process import Job, deaf
@@ -76,7 +77,7 @@ def _check(job: Job, workers: int) -> None:
     if job.study.objective == "points" and formula_of(job.competition).score is None:
         raise HarnessError(
             f"competition.formula={job.competition.formula}: ranks a whole board and has no points for one trial",
-            "set study.objective=pareto, or take another formula",
+            "set study.objective=pareto or study.objective=f1, or take another formula",
         )
     if job.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
@@ -148,11 +149,11 @@ def _watch(shared: Shared, crew: Crew) -> None:
 
 def line(trial: FrozenTrial) -> str:
     """Say in one line how a trial ended."""
-    cost = trial.user_attrs.get("cost", {})
-    speed = f"{cost['latency_ms']:.4f} ms  {cost['macs'] / 1e6:6.2f} MMACs" if cost else ""
+    cost, result = cost_of(trial), result_of(trial)
+    speed = f"{cost.latency_ms:.4f} ms  {cost.macs / 1e6:6.2f} MMACs" if cost else ""
     if trial.state == TrialState.COMPLETE:
-        f = trial.user_attrs["figures"]
-        return f"trial {trial.number:4d}  {f['points']:.4f} points  F1 {f['f1']:.4f}  {speed}  {f['seconds']:.0f} s"
+        points = "" if result.points is None else f"{result.points:.4f} points  "
+        return f"trial {trial.number:4d}  {points}F1 {result.f1:.4f}  {speed}  {result.seconds:.0f} s"
     return f"trial {trial.number:4d}  {trial.state.name.lower()}: {trial.user_attrs.get('reason', '')}  {speed}"
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 
 from harness.errors import HarnessError
+from harness.measure.latency import Latency
+from harness.record.result import Cost
 
 Shape = tuple[int, ...]
 
@@ -101,3 +103,12 @@ def _of_einsum(node: onnx.NodeProto, given: list[Shape]) -> int:
 def parameters_of_onnx(path: Path) -> int:
     """Count the stored numbers of a model."""
     return int(sum(np.prod(i.dims) if i.dims else 1 for i in onnx.load(str(path)).graph.initializer))
+
+
+def cost(macs: int, parameters: int, runtime: str, latency: Latency) -> Cost:
+    """Put together what a network costs. latency: its timing by the engine `runtime`."""
+    return Cost(
+        macs=macs, parameters=parameters, runtime=runtime,
+        latency_ms=latency.ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
+        ratio=latency.ratio, ratio_low=latency.ratio_low, ratio_high=latency.ratio_high,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.record import files
+from harness.record.result import Result
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,22 @@ class Run:
     precision: dict[str, Any]
     competition: dict[str, Any]
     seed: int
-    metrics: dict[str, Any]
+    metrics: Result
     versions: dict[str, str]
     train_s: float
 
     def write(self, folder: Path) -> None:
         """Write `run.json`."""
-        files.write_json(folder / "run.json", asdict(self))
+        files.write_json(folder / "run.json", self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self) | {"metrics": self.metrics.to_dict()}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Run:
+        """Rebuild from plain JSON values."""
+        return cls(**raw | {"metrics": Result.from_dict(raw["metrics"])})
 
 
 def read(folder: Path) -> Run:
@@ -42,11 +52,11 @@ def read(folder: Path) -> Run:
     """
     path = folder / "run.json"
     try:
-        return Run(**json.loads(path.read_text()))
+        return Run.from_dict(json.loads(path.read_text()))
     except FileNotFoundError as e:
         raise HarnessError(
             f"run={folder}: no finished run there (no run.json)",
             "give the folder that `python train.py` printed; run the same train.py command again to finish it",
         ) from e
-    except (json.JSONDecodeError, TypeError) as e:
+    except (json.JSONDecodeError, TypeError, KeyError) as e:
         raise HarnessError(f"{path}: not a run's record ({e})", "run the same train.py command again") from e

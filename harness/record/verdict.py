@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from harness.record.result import Result
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -46,6 +48,21 @@ class Verdict:
     machine: dict[str, Any]
     created: str
     seconds: float
+
+    @classmethod
+    def of(cls, whole: Result, public: Result, private: Result, **rest: Any) -> Verdict:
+        """Make a verdict of what was measured on all test images, the public and the private ones.
+
+        rest: the other fields.
+        """
+        cost = whole.cost
+        return cls(
+            f1=whole.f1, f1_public=public.f1, f1_private=private.f1,
+            points=whole.points, points_public=public.points, points_private=private.points,
+            ratio=cost.ratio, ratio_low=cost.ratio_low, ratio_high=cost.ratio_high,
+            latency_ms=cost.latency_ms, latency_low_ms=cost.latency_low_ms, latency_high_ms=cost.latency_high_ms,
+            macs=cost.macs, **rest,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

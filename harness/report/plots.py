@@ -24,6 +24,7 @@ from harness.report.canvas import (
     sheet,
     style,
 )
+from harness.search.attributes import result_of
 from harness.search.front import front
 
 if TYPE_CHECKING:
@@ -63,16 +64,18 @@ def pareto(
         return save(figure, path)
 
 
-def study(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], folder: Path) -> list[Path]:
+def study(
+    trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], folder: Path, objective: str = "points"
+) -> list[Path]:
     """Write study.png with both pictures side by side, history.png and pareto.png.
 
-    directions: the study's; where there are two the history follows the first value, macro F1.
+    directions, objective: the study's; where there are two values the history follows the first, macro F1.
 
     Raises:
         HarnessError: no trial has finished.
     """
     done, lower = finished(trials), directions[0] == StudyDirection.MINIMIZE
-    value = "points" if len(directions) == 1 else "macro F1"
+    value = "points" if objective == "points" else "macro F1"
     best = (min if lower else max)(done, key=lambda t: t.values[0])
     first = f"Best {value} {best.values[0]:.4f} in trial {best.number}"
     second = f"Pareto set: {len(front(done))} of {len(done)} finished trials"
@@ -122,20 +125,24 @@ def draw_history(axes: Axes, trials: Sequence[FrozenTrial], title: str, lower: b
 
 
 def draw_pareto(axes: Axes, trials: Sequence[FrozenTrial], title: str, references: Mapping[str, float]) -> None:
-    """Draw F1 against latency_ms with a colour bar of the points."""
+    """Draw F1 against latency_ms, with a colour bar of the points where trials have some."""
     done = finished(trials)
-    f1, latency_ms, points = ([t.user_attrs["figures"][k] for t in done] for k in ("f1", "latency_ms", "points"))
+    results = [result_of(t) for t in done]
+    f1, latency_ms, points = zip(*((r.f1, r.cost.latency_ms, r.points) for r in results), strict=True)
     # the set is chosen by the ratio to the reference network; the milliseconds of several hosts may order it otherwise
-    best = sorted((t.user_attrs["figures"]["latency_ms"], t.user_attrs["figures"]["f1"], t.number) for t in front(done))
+    best = sorted((result_of(t).cost.latency_ms, result_of(t).f1, t.number) for t in front(done))
     x, y, numbers = zip(*best, strict=True)
     mark_logarithmic(axes, min(*latency_ms, *references.values(), x[0]), max(*latency_ms, *references.values(), x[0]))
     axes.plot(x, y, color=ORANGE, linewidth=1.5, zorder=2, label="Pareto set")
-    dots = axes.scatter(latency_ms, f1, c=points, cmap=COLOURS, s=34, edgecolor="white", linewidth=0.5, zorder=3)
+    coloured = None not in points  # a formula that ranks whole boards gives a trial none
+    shade = {"c": points, "cmap": COLOURS} if coloured else {"color": BLUE}
+    dots = axes.scatter(latency_ms, f1, s=34, edgecolor="white", linewidth=0.5, zorder=3, **shade)
     axes.scatter(x, y, s=60, facecolor="none", edgecolor=ORANGE, linewidth=1.5, zorder=4)
     for (name, ms), dashes in zip(references.items(), cycle(("--", ":", "-.")), strict=False):
         axes.axvline(ms, color=GREY, linestyle=dashes, linewidth=1.2, label=f"{name}: {ms:.3g} ms")
     axes.margins(y=0.12)
-    axes.figure.colorbar(dots, ax=axes, label="points", pad=0.02)
+    if coloured:
+        axes.figure.colorbar(dots, ax=axes, label="points", pad=0.02)
     axes.set(xlabel="latency, ms (log scale)", ylabel="macro F1")
     name_it(axes, title, "lower right")  # where the slow and the bad are: never over the set or its labels
     label(axes, [(str(number), *place) for number, *place in zip(numbers, x, y, strict=True)], UP_LEFT)

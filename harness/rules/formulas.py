@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import HarnessError, pick
+from harness.record.result import Cost
 from harness.rules.competition import Competition
 
 
@@ -104,6 +105,16 @@ def points(competition: Competition, figures: Figures) -> float:
             f"search with one of: {alone}; the standings rank by '{competition.formula}'",
         )
     return score(figures, competition)
+
+
+def figures(cost: Cost, f1: float) -> Figures:
+    """Return what the formulas take of a network's cost and F1: the one place where they are fed."""
+    return Figures(f1=f1, ratio=cost.ratio, latency_ms=cost.latency_ms, macs=cost.macs)
+
+
+def scored(competition: Competition, cost: Cost, f1: float) -> float | None:
+    """Score an F1 at a network's cost; None where the formula ranks whole boards."""
+    return points(competition, figures(cost, f1)) if formula_of(competition).score else None
 
 
 def points_of_board(competition: Competition, entries: Sequence[Figures]) -> list[float]:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from harness.record.candidate import Candidate
+from harness.record.result import Result
+from harness.search.attributes import result_of
 from harness.search.gate import Refused
 
 ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # whose result is worth most
@@ -23,12 +25,12 @@ ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # whose re
 class Duplicate(Refused):
     """Another trial has trained the same, or is at it.
 
-    figures: its result, if it went to the end. pruned: why it was stopped early, if it was.
+    result: what it came to, if it went to the end. pruned: why it was stopped early, if it was.
     """
 
-    def __init__(self, number: int, figures: dict[str, Any] | None, pruned: str | None) -> None:
+    def __init__(self, number: int, result: Result | None, pruned: str | None) -> None:
         super().__init__("duplicate", f"duplicate of trial {number}")
-        self.number, self.figures, self.pruned = number, figures, pruned
+        self.number, self.result, self.pruned = number, result, pruned
 
 
 def built(candidate: Candidate, model: nn.Module) -> str:
@@ -121,4 +123,4 @@ def refuse(trial: optuna.Trial, digest: str) -> None:
     if others:
         twin = min(others, key=lambda t: ORDER.index(t.state))
         pruned = twin.user_attrs.get("reason", "") if twin.state == TrialState.PRUNED else None
-        raise Duplicate(twin.number, twin.user_attrs.get("figures"), pruned)
+        raise Duplicate(twin.number, result_of(twin), pruned)

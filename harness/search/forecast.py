@@ -17,5 +17,5 @@ def forecast(f1: float, epoch: int, known: Sequence[Known]) -> float:
     half-way only time would count, and every large network would be stopped. What is known grows, so forecasts can be
     compared only if they were made of the same trials.
     """
-    gains = [k.f1 - k.rungs[epoch] for k in known if epoch in k.rungs]
+    gains = [k.result.f1 - k.result.rungs[epoch] for k in known if epoch in k.result.rungs]
     return min(1.0, f1 + median(gains)) if len(gains) >= ENOUGH else f1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,18 @@ from optuna.trial import FrozenTrial
 from rich.table import Table
 
 from harness.record import files
+from harness.search.attributes import candidate_of, result_of
 
 
 def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the finished trials that no other beats in F1 and latency ratio at once, fastest first."""
-    by_time = sorted(trials, key=lambda t: (t.user_attrs["figures"]["ratio"], -t.user_attrs["figures"]["f1"]))
+    results = [(trial, result_of(trial)) for trial in trials]
     kept: list[FrozenTrial] = []
-    for trial in by_time:
-        if not kept or trial.user_attrs["figures"]["f1"] > kept[-1].user_attrs["figures"]["f1"]:
+    best = -math.inf
+    for trial, result in sorted(results, key=lambda pair: (pair[1].cost.ratio, -pair[1].f1)):
+        if result.f1 > best:
             kept.append(trial)
+            best = result.f1
     return kept
 
 
@@ -27,7 +31,7 @@ def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:
     paths = []
     for trial in trials:
         path = folder / f"trial-{trial.number:05d}.json"
-        files.write_json(path, trial.user_attrs["candidate"])
+        files.write_json(path, candidate_of(trial).to_dict())
         paths.append(path)
     return paths
 
@@ -38,12 +42,17 @@ def table(trials: Sequence[FrozenTrial], title: str) -> Table:
     for name in ("trial", "points", "F1", "latency ms", "ratio", "MMACs", "params", "px", "blocks"):
         shown.add_column(name, justify="left" if name == "blocks" else "right")
     for t in trials:
-        f, candidate = t.user_attrs["figures"], t.user_attrs["candidate"]
-        stages = candidate["model"]["stages"]
-        times = [f"x{s['repeat']}" if s["repeat"] > 1 else "" for s in stages]
-        blocks = " ".join(f"{s['block']}{s['channels']}{x}" for s, x in zip(stages, times, strict=True))
+        result, cost, candidate = result_of(t), result_of(t).cost, candidate_of(t)
+        stages = candidate.model.stages
+        times = [f"x{s.repeat}" if s.repeat > 1 else "" for s in stages]
+        blocks = " ".join(f"{s.block}{s.channels}{x}" for s, x in zip(stages, times, strict=True))
         shown.add_row(
-            str(t.number), f"{f['points']:.4f}", f"{f['f1']:.4f}", f"{f['latency_ms']:.4f}", f"{f['ratio']:.3f}",
-            f"{f['macs'] / 1e6:.2f}", f"{f['parameters']:,}", str(candidate["resolution_px"]), blocks,
+            str(t.number), as_text(result.points), as_text(result.f1), f"{cost.latency_ms:.4f}", f"{cost.ratio:.3f}",
+            f"{cost.macs / 1e6:.2f}", f"{cost.parameters:,}", str(candidate.resolution_px), blocks,
         )  # fmt: skip
     return shown
+
+
+def as_text(value: float | None) -> str:
+    """Write points or an F1; a formula that ranks whole boards gives a trial no points."""
+    return "-" if value is None else f"{value:.4f}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, better, optimistic, points
+from harness.rules.formulas import better, figures, optimistic, points
 
 KINDS = ("too dear", "hopeless", "too big", "duplicate")
 """Why candidates are refused before training."""
@@ -34,24 +35,11 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """What is measured of a network before it trains, F1 apart, at both ends of the interval of its time."""
-
-    fastest: Figures
-    slowest: Figures
-
-
-@dataclass(frozen=True)
 class Known:
-    """A trial that finished earlier.
-
-    rungs: its F1 after each epoch at which it was looked at.
-    """
+    """A trial that went to its end earlier."""
 
     number: int
-    f1: float
-    cost: Interval
-    rungs: Mapping[int, float] = field(default_factory=dict)
+    result: Result
 
 
 def refuse_dear(gate: Gate, **figures: float) -> None:
@@ -66,7 +54,7 @@ def refuse_dear(gate: Gate, **figures: float) -> None:
             raise Refused("too dear", f"gate: {name} {value:g} over the limit {limit:g}", value / limit - 1)
 
 
-def refuse_hopeless(competition: Competition, cost: Interval, known: Sequence[Known]) -> None:
+def refuse_hopeless(competition: Competition, cost: Cost, known: Sequence[Known]) -> None:
     """Refuse what could not beat the best finished trial even with F1 = 1.
 
     Both were timed with an error: the candidate may be as fast as its interval allows, and each other as slow.
@@ -76,16 +64,12 @@ def refuse_hopeless(competition: Competition, cost: Interval, known: Sequence[Kn
     """
     if not known:
         return
-    limit = optimistic(competition, cost.fastest)
-    best, floor = known[0], worst(competition, known[0])
-    for trial in known[1:]:
-        if better(competition, found := worst(competition, trial), floor):
-            best, floor = trial, found
-    if not better(competition, limit, floor):
-        words = f"at best {limit:.4f} points at this latency, trial {best.number} has {floor:.4f} at worst"
-        raise Refused("hopeless", f"gate: {words}", max(abs(limit - floor), 1e-9))
-
-
-def worst(competition: Competition, trial: Known) -> float:
-    """Score a finished trial at the slow end of its interval."""
-    return points(competition, replace(trial.cost.slowest, f1=trial.f1))
+    limit = optimistic(competition, figures(cost.fastest(), f1=1.0))
+    floors = [points(competition, figures(k.result.cost.slowest(), k.result.f1)) for k in known]
+    best = 0
+    for i, floor in enumerate(floors):
+        best = i if better(competition, floor, floors[best]) else best
+    if not better(competition, limit, floors[best]):
+        other = f"trial {known[best].number} has {floors[best]:.4f} at worst"
+        why = f"gate: at best {limit:.4f} points at this latency, {other}"
+        raise Refused("hopeless", why, max(abs(limit - floors[best]), 1e-9))

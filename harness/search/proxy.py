@@ -36,6 +36,10 @@ class Proxy:
         """Return plain JSON values."""
         return asdict(self)
 
+    def fidelity(self) -> dict[str, Any]:
+        """Return how much of the task a trial sees, as plain values: all but `fix`, which the candidate has."""
+        return {name: value for name, value in asdict(self).items() if name != "fix"}
+
 
 def subset(dataset: Dataset, proxy: Proxy, seed: int) -> tuple[Images, Images]:
     """Return a trial's training and validation images: stratified, the same for every trial of a study.

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from statistics import median
 
-from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, better, direction, points
+from harness.record.result import Cost
 from harness.search.forecast import forecast
-from harness.search.gate import Interval, Known
+from harness.search.gate import Known
 
 ENOUGH = 6  # finished trials before any is stopped
 
+Worth = Callable[[Cost, float], float]
+"""What an F1 at a cost is worth: the study's objective."""
+
 
 def below_median(
-    competition: Competition, cost: Interval, rungs: Mapping[int, float], known: Sequence[Known]
+    worth: Worth, lower: bool, cost: Cost, rungs: Mapping[int, float], known: Sequence[Known]
 ) -> str | None:
     """Say so if even the best forecast of a trial is worse than the median of the finished ones' at its last rung.
 
     All are forecast now, by one function and of the same finished trials, each at its own cost: its own at the fast end
-    of its interval, the others' at the slow end. rungs: the trial's F1, by epoch.
+    of its interval, the others' at the slow end. lower: less is better. rungs: the trial's F1, by epoch.
 
-    Source: the rule is that of Golovin et al., Google Vizier, section 3.4, https://dl.acm.org/doi/10.1145/3097983.3098043
+    Source: the rule is that of Golovin et al., Google Vizier, section 3.4,
+        https://dl.acm.org/doi/10.1145/3097983.3098043
     """
     epoch = max(rungs)
-    there = [k for k in known if epoch in k.rungs]
-    if len(known) < ENOUGH or not there:
+    others = [k.result for k in known if epoch in k.result.rungs]
+    if len(known) < ENOUGH or not others:
         return None
-
-    def heading(cost: Figures, f1: float, epoch: int) -> float:
-        return points(competition, replace(cost, f1=forecast(f1, epoch, known)))
-
-    bar = median(heading(k.cost.slowest, k.rungs[epoch], epoch) for k in there)
-    own = [heading(cost.fastest, f1, epoch) for epoch, f1 in rungs.items()]
-    best = min(own) if direction(competition) == "lower" else max(own)
-    if not better(competition, bar, best):
+    own = [worth(cost.fastest(), forecast(f1, at, known)) for at, f1 in rungs.items()]
+    best = min(own) if lower else max(own)
+    half = median(worth(other.cost.slowest(), forecast(other.rungs[epoch], epoch, known)) for other in others)
+    if not (best > half if lower else best < half):
         return None
-    return f"heading for {best:.4f} points after {epoch} epochs, half of the finished trials for {bar:.4f} or better"
+    return f"heading for {best:.4f} after {epoch} epochs, half of the finished trials for {half:.4f} or better"
 
 
-Pruner = Callable[[Competition, Interval, Mapping[int, float], Sequence[Known]], str | None]
+Pruner = Callable[[Worth, bool, Cost, Mapping[int, float], Sequence[Known]], str | None]
 PRUNERS: dict[str, Pruner] = {"median": below_median, "none": lambda *_: None}
 """Each says why a trial is to be stopped at a rung; None lets it go on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,34 @@ import torch
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
 from harness.measure.cache import timed
+from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
+from harness.measure.result import result
 from harness.models.build import build
-from harness.record import files
+from harness.record import run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
+from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, formula_of, points
+from harness.rules.formulas import scored
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
-from harness.search import duplicates, gate
-from harness.search.forecast import forecast
+from harness.search import attributes, duplicates, gate
 from harness.search.proxy import Proxy, at
+from harness.search.pruning import PRUNERS
 from harness.search.space import fixed, suggest
 from harness.seed import derive
 from harness.study import resume
+from harness.study.objective import OBJECTIVES, worth
 from harness.study.storage import PATIENCE_S, together
 from harness.track.mirror import Mirror
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.fit import predict as predict_in_memory
-from harness.train.footprint import too_big, training_gb
+from harness.train.footprint import never_fits, training_gb, wait_for_memory
 from harness.train.heap import give_back
 from harness.train.precision import Precision, probe
 
@@ -63,6 +68,7 @@ class Task:
     precision: Precision | None
     reference_cache: Path
     latency_s: float
+    pruner: str = "median"
     patience_s: float = PATIENCE_S
 
     @cached_property
@@ -80,66 +86,69 @@ Known = Callable[[], list[gate.Known]]
 
 def run(
     trial: optuna.Trial, task: Task, known: Known, folder: Path, mirror: Mirror, earlier: Path | None = None
-) -> dict[str, Any]:
-    """Run a trial and return its figures; its folder holds what rebuilds it.
+) -> Result:
+    """Run a trial and return its result; its folder holds what rebuilds it.
 
     earlier: the run folder of a trial of the same candidate that was stopped; training goes on from its checkpoint.
 
     Raises:
-        optuna.TrialPruned: the gate refused it, or the pruner stopped it; the reason is the message.
-        Duplicate: another trial builds and trains the same.
-        HarnessError, Diverged, MemoryError and whatever else goes wrong: the caller fails the trial with the reason.
+        optuna.TrialPruned: the pruner stopped it; the reason is the message.
+        Refused: it isn't worth its training: too dear, hopeless, too big for this machine, or another trains the same.
+        MemoryError: there was no room for its training in time, which says nothing about the candidate.
+        HarnessError, Diverged and whatever else goes wrong: the caller fails the trial with the reason.
     """
     begin = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
     candidate = together(trial, task.patience_s, lambda: _suggested(trial, task))
-    files.write_json(folder / "candidate.json", candidate.to_dict())
-    mirror.describe({"candidate": candidate.to_dict()})
+    run_folder.write_candidate(folder, candidate)
+    mirror.describe({"candidate": candidate.to_dict(), "fidelity": task.proxy.fidelity()})
 
     model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
-    duplicates.refuse(trial, duplicates.built(candidate, artefact))
-    cost = {"macs": macs_of_onnx(artefact), "parameters": parameters_of_onnx(artefact)}
-    reference = reference_model(task.competition.reference, task.reference_cache)
-    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
-    files.write_json(folder / "latency.json", {"runtime": runtime, "cached_from": cached_from} | latency.to_dict())
-    cost |= {"latency_ms": latency.ms, "ratio": latency.ratio}
-    trial.set_user_attr("cost", cost)
-    mirror.summary(cost)
-    _refuse(gate.too_dear(task.gate, cost["macs"], cost["parameters"], latency.ms))
-    blank = Figures(f1=0.0, ratio=latency.ratio, latency_ms=latency.ms, macs=cost["macs"])
+    macs, parameters = macs_of_onnx(artefact), parameters_of_onnx(artefact)
+    gate.refuse_dear(task.gate, macs=macs, parameters=parameters)
+    cost = cost_of(macs, parameters, *_timed(task, artefact, folder))
+    trial.set_user_attr(attributes.COST, cost.to_dict())
+    mirror.summary(cost.to_dict())
+    gate.refuse_dear(task.gate, latency_ms=cost.latency_low_ms)
     if task.objective == "points":
-        _refuse(gate.hopeless(task.competition, blank, known()))
-    _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))
+        gate.refuse_hopeless(task.competition, cost, known())
+    need_gb = training_gb(model, candidate.resolution_px, candidate.recipe.batch)
+    if reason := never_fits(need_gb):
+        raise gate.Refused("too big", f"gate: {reason}", excess=need_gb)
+    duplicates.refuse(trial, duplicates.built(candidate, model))
+    wait_for_memory(need_gb)
 
     if earlier:
         resume.bring(earlier, folder)
-    done = _train(trial, task, candidate, model, blank, known, folder, mirror)
-    export(done.network, candidate.resolution_px, artefact)
+    trained = _train(trial, task, candidate, model, cost, known, folder, mirror)
+    export(trained.network, candidate.resolution_px, artefact)
     give_back()  # training's memory: the images to score are the next large thing
-    logits = predict(artefact, prepare(task.score.pixels, done.preprocessing), task.competition.threads)
-    f1 = macro_f1(task.score.labels, logits.argmax(1), len(task.classes))
-    figures = {
-        "f1": f1,
-        "points": _points(task, blank, f1),
-        **cost,
-        "rungs": {str(k): v for k, v in done.rungs.items()},
-    }
-    figures |= {"ratio_low": latency.ratio_low, "ratio_high": latency.ratio_high}
-    figures |= {"precision": done.precision.to_dict(), "seconds": round(time.perf_counter() - begin, 2)}
-    files.write_json(
-        folder / "result.json", figures | {"preprocessing": done.preprocessing.to_dict(), "versions": versions()}
-    )
-    mirror.summary(figures)
-    return figures
+    logits = predict(artefact, prepare(task.score.pixels, trained.preprocessing), task.competition.threads)
+
+    found = result(
+        task.competition, cost, task.score.labels, logits.argmax(1), len(task.classes), rungs=trained.rungs,
+        fidelity=task.proxy.fidelity(), precision=trained.precision.to_dict(),
+        seconds=round(time.perf_counter() - begin, 2),
+    )  # fmt: skip
+    run_folder.write_result(folder, found, trained.preprocessing, versions())
+    mirror.summary(found.figures())
+    return found
 
 
 def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
     """Draw a candidate and note it."""
     candidate = suggest(task.searched(), trial)
-    trial.set_user_attr("candidate", candidate.to_dict())
-    trial.set_user_attr("digest", candidate.digest())
+    trial.set_user_attr(attributes.CANDIDATE, candidate.to_dict())
+    trial.set_user_attr(attributes.DIGEST, candidate.digest())
     return candidate
+
+
+def _timed(task: Task, artefact: Path, folder: Path) -> tuple[str, Latency]:
+    """Time a network that isn't trained yet; return the engine and the latency."""
+    reference = reference_model(task.competition.reference, task.reference_cache)
+    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
+    run_folder.write_latency(folder, runtime, latency.to_dict(), cached_from)
+    return runtime, latency
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ def _train(
     task: Task,
     candidate: Candidate,
     model: torch.nn.Module,
-    blank: Figures,
+    cost: Cost,
     known: Known,
     folder: Path,
     mirror: Mirror,
@@ -177,15 +186,10 @@ def _train(
         if epoch.number in rungs:
             found = predict_in_memory(epoch.model, score.pixels, small, precision)
             seen[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
-            row["f1_forecast"] = forecast(row["f1"], epoch.number, known())
-            row["points"] = _points(task, blank, row["f1_forecast"])
+            row["points"] = scored(task.competition, cost, row["f1"])
         mirror.log(journal.log(**row))
-        if epoch.number in rungs and task.objective == "points":
-            trial.report(row["points"], epoch.number)
-            if trial.should_prune():
-                raise optuna.TrialPruned(
-                    f"pruner: heading for {row['points']:.4f} points after {epoch.number} of {epochs} epochs"
-                )
+        if epoch.number in rungs:
+            _look(trial, task, cost, seen, known)
 
     try:
         trained = fit(
@@ -200,17 +204,26 @@ def _train(
     return _Trained(trained, whole, precision, seen)
 
 
+def _look(trial: optuna.Trial, task: Task, cost: Cost, rungs: Mapping[int, float], known: Known) -> None:
+    """Note a trial's raw F1 at its rungs, and ask the pruner, which compares all trials by what is known now.
+
+    What Optuna keeps is worth the same whenever it is looked at: a forecast would change as others finish.
+
+    Raises:
+        optuna.TrialPruned: it isn't worth going on.
+    """
+    epoch = max(rungs)
+    trial.set_user_attr(attributes.RUNGS, {str(at): f1 for at, f1 in rungs.items()})
+    directions = OBJECTIVES[task.objective].directions(task.competition)
+    if len(directions) > 1:  # nothing orders such trials, and Optuna takes no reports of them
+        return
+    value = worth(task.objective, task.competition)
+    trial.report(value(cost, rungs[epoch]), epoch)
+    lower = directions == ["minimize"]
+    if reason := PRUNERS[task.pruner](value, lower, cost, rungs, known()):
+        raise optuna.TrialPruned(f"pruner: {task.objective} {reason}")
+
+
 def slice_of(score: Images) -> Any:
     """Choose the images that the rungs look at: a fixed, evenly spread part."""
     return torch.linspace(0, len(score) - 1, min(RUNG_IMAGES, len(score))).long().numpy()
-
-
-def _points(task: Task, blank: Figures, f1: float) -> float | None:
-    """Score an F1 at this trial's cost; None where the formula ranks whole boards."""
-    scores_one = formula_of(task.competition).score
-    return points(task.competition, replace(blank, f1=f1)) if scores_one else None
-
-
-def _refuse(reason: str | None) -> None:
-    if reason:
-        raise optuna.TrialPruned(f"gate: {reason}")

@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness import database
+from harness.search.attributes import REFUSED
 from harness.search.gate import Refused
 from harness.study import pending_results, slots
 from harness.study.history import EVERY_SLOT
@@ -293,7 +294,7 @@ def _refuse(shared: Shared, trial: optuna.Trial, refused: Refused) -> None:
     storage, number = shared.optuna._storage, trial._trial_id
     if storage.get_trial(number).state.is_finished():
         return
-    storage.set_trial_user_attr(number, "refused", refused.kind)
+    storage.set_trial_user_attr(number, REFUSED, refused.kind)
     if not refused.excess:
         _fail(shared, number, f"{refused}, replaced")
         return

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping
 
 from optuna.trial import FrozenTrial
 
+from harness.search.attributes import REFUSED
 from harness.search.gate import KINDS
 
 
 def is_refused(trial: FrozenTrial) -> bool:
     """Tell whether a trial's candidate was refused and another took its slot."""
-    return "refused" in trial.user_attrs
+    return REFUSED in trial.user_attrs
 
 
 def counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Count the refused candidates by kind, in the order of `KINDS`."""
-    found = Counter(t.user_attrs["refused"] for t in trials if is_refused(t))
+    found = Counter(t.user_attrs[REFUSED] for t in trials if is_refused(t))
     return {kind: found[kind] for kind in KINDS if found[kind]}
 
 

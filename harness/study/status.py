@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rich.console import Group
 from rich.table import Table
 
+from harness.search.attributes import result_of
 from harness.study import ledger, refused, slots
 from harness.study.history import EVERY_SLOT
 from harness.study.storage import step
@@ -34,8 +35,9 @@ class Lease:
 class Status:
     """A study at one moment.
 
-    slots: by state. trials: by state, without those that were refused. refused: candidates, by kind. rate_per_h: of the last finished trials, None before the second.
-    remaining_s: until the budget is finished at that rate. best: number, points and F1 of the best trial.
+    slots: by state. trials: by state, but for the refused. refused: candidates refused before training, by kind.
+    rate_per_h: of the last finished trials, None before the second. remaining_s: until the budget is finished at that
+    rate. best: number, points and F1 of the best trial.
     """
 
     study: str
@@ -92,7 +94,8 @@ def _best(shared: Shared) -> dict[str, Any] | None:
     if len(shared.optuna.directions) > 1:
         return None
     for trial in finished(shared.optuna)[:1]:
-        return {"trial": trial.number, "points": trial.value, "f1": trial.user_attrs.get("figures", {}).get("f1")}
+        result = result_of(trial)
+        return {"trial": trial.number, "points": result.points, "f1": result.f1}
     return None
 
 
@@ -112,7 +115,8 @@ def page(status: Status) -> Group:
         )
     if status.best:
         b = status.best
-        lines.append(f"best: trial {b['trial']}, {b['points']:.4f} points" + (f", F1 {b['f1']:.4f}" if b["f1"] else ""))
+        points = "" if b["points"] is None else f"{b['points']:.4f} points, "
+        lines.append(f"best: trial {b['trial']}, {points}F1 {b['f1']:.4f}")
     if not status.leases and not status.over:
         lines.append("no worker is running: `python tune.py` with this study.name goes on")
     table = Table("worker", "trial", "slot", "running for", "lease")

@@ -16,20 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 from harness import database
 from harness.errors import HarnessError, pick
 from harness.rules.competition import Competition
-from harness.rules.formulas import direction
 from harness.search.gate import Known
-from harness.search.pruning import Median
+from harness.search.pruning import PRUNERS
 from harness.study import slots, storage
 from harness.study.history import knowing
+from harness.study.objective import OBJECTIVES
 from harness.study.storage import PATIENCE_S
 
-OBJECTIVES = ("points", "pareto")
 DUPLICATES = ("replace", "reuse")
-PRUNERS: dict[str, Callable[[Callable[[], list[Known]]], optuna.pruners.BasePruner]] = {
-    "median": Median,
-    "halving": lambda _: optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3),
-    "none": lambda _: optuna.pruners.NopPruner(),
-}
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -61,7 +55,7 @@ class Study:
     duplicates: str = "replace"
 
     def __post_init__(self) -> None:
-        pick(dict.fromkeys(OBJECTIVES), self.objective, "study.objective")
+        pick(OBJECTIVES, self.objective, "study.objective")
         pick(PRUNERS, self.pruner, "study.pruner")
         pick(SAMPLERS, self.sampler, "study.sampler")
         pick(dict.fromkeys(DUPLICATES), self.duplicates, "study.duplicates")
@@ -142,10 +136,7 @@ def join(settings: Study, definition: Definition, url: str, seed: int, patience_
         )
     database.connect(url).dispose()  # says what is wrong with it, if anything is
     competition = Competition(**definition.competition)
-    if settings.objective == "points":
-        directions = ["minimize" if direction(competition) == "lower" else "maximize"]
-    else:
-        directions = ["maximize", "minimize"]
+    directions = OBJECTIVES[settings.objective].directions(competition)
     direct = storage.opened(url, patience_s)
     engine = direct.engine
     with storage.alone(url):
@@ -168,7 +159,6 @@ def join(settings: Study, definition: Definition, url: str, seed: int, patience_
             "take another study.name, or start this one with the settings it was created with",
         )
     known = knowing(study, engine, patience_s)
-    study.pruner = PRUNERS[settings.pruner](known)
     return Shared(study, engine, settings, definition, url, known, patience_s)
 
 

@@ -14,6 +14,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness import database
 from harness.errors import HarnessError
 from harness.record import files
+from harness.record.result import Result
+from harness.search import attributes
 from harness.search.duplicates import Duplicate
 from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots
 from harness.study.ledger import Turn
+from harness.study.objective import OBJECTIVES
 from harness.study.pending_results import Outcome
 from harness.study.study import Shared
 
-RunTrial = Callable[[optuna.Trial, int | None], dict[str, Any]]
-"""Runs one trial and returns its figures; raises TrialPruned, Refused, or anything else for a failure. Its second
+RunTrial = Callable[[optuna.Trial, int | None], Result]
+"""Runs one trial and returns its result; raises TrialPruned, Refused, or anything else for a failure. Its second
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
@@ -127,14 +131,14 @@ def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, en
 
 def _uses_up(shared: Shared, e: Refused, draw: int) -> bool:
     """Tell whether a refused candidate counts: the last that was drawn for a slot, or a duplicate to be reused."""
-    reusable = isinstance(e, Duplicate) and (e.figures is not None or e.pruned is not None)
+    reusable = isinstance(e, Duplicate) and (e.result is not None or e.pruned is not None)
     return draw == DRAWS or (reusable and shared.settings.duplicates == "reuse")
 
 
 def _used_up(shared: Shared, turn: Turn, e: Refused, draw: int) -> Outcome:
     """Return what a refused candidate counts as: a duplicate has the result of the trial that it repeats."""
-    if isinstance(e, Duplicate) and e.figures is not None:
-        return _complete(shared, turn, e.figures | {"reused_from": e.number})
+    if isinstance(e, Duplicate) and e.result is not None:
+        return _complete(shared, turn, replace(e.result, reused_from=e.number))
     why = f"{e}: {e.pruned or 'which is running'}" if isinstance(e, Duplicate) else str(e)
     before = f"; {draw} candidates before it were refused, too: its slot is used up" if draw == DRAWS else ""
     return _pruned(turn, f"{why}{before}")
@@ -144,7 +148,8 @@ def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) ->
     """Run one trial and tell how it ended; return 1 if it counts."""
     try:
         with _limited(shared, end):
-            outcome = _complete(shared, turn, run(turn.trial, turn.earlier))
+            result = run(turn.trial, turn.earlier)
+        outcome = _complete(shared, turn, result)
     except optuna.TrialPruned as e:
         outcome = _pruned(turn, str(e))
     except (Refused, database.Away):
@@ -172,16 +177,16 @@ def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
     return int(counted)
 
 
-def _complete(shared: Shared, turn: Turn, figures: dict[str, Any]) -> Outcome:
+def _complete(shared: Shared, turn: Turn, result: Result) -> Outcome:
     """Return the outcome of a trial that went to its end.
 
     Raises:
-        ArithmeticError: a value isn't finite.
+        ArithmeticError: what it is worth is no number.
     """
-    values = (figures["points"],) if shared.settings.objective == "points" else (figures["f1"], figures["ratio"])
+    values = OBJECTIVES[shared.settings.objective].values(result)
     if not all(map(math.isfinite, values)):
         raise ArithmeticError(f"its values are {values}")
-    return _outcome(turn, TrialState.COMPLETE, values, {"figures": figures})
+    return _outcome(turn, TrialState.COMPLETE, values, {attributes.RESULT: result.to_dict()})
 
 
 def _outcome(turn: Turn, state: TrialState, values: tuple[float, ...], attributes: dict[str, Any]) -> Outcome:

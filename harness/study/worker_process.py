@@ -17,6 +17,7 @@ import torch
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.launch.crew import Ray, Slurm
+from harness.record.result import Result
 from harness.rules.competition import Competition
 from harness.search.gate import Gate, Refused
 from harness.search.proxy import Proxy, subset
@@ -87,8 +88,10 @@ class Job:
         """Return what all trials share."""
         train, score = subset(dataset, self.proxy, self.study.seed)
         return honest_trial.Task(
-            train, score, dataset.classes, self.space, self.proxy, self.competition, self.gate, self.study.objective,
-            self.study.seed, device_of(self.device), self.precision, self.runs / "reference", self.latency_s,
+            train=train, score=score, classes=dataset.classes, space=self.space, proxy=self.proxy,
+            competition=self.competition, gate=self.gate, objective=self.study.objective, seed=self.study.seed,
+            device=device_of(self.device), precision=self.precision, reference_cache=self.runs / "reference",
+            latency_s=self.latency_s, pruner=self.study.pruner,
         )  # fmt: skip
 
 
@@ -123,7 +126,7 @@ def _work(job: Job, number: int) -> None:
     task = job.task(dataset)
     del dataset  # the proxy's images are a copy, or a part of it
 
-    def run_trial(trial: optuna.Trial, earlier: int | None) -> dict[str, Any]:
+    def run_trial(trial: optuna.Trial, earlier: int | None) -> Result:
         give_back()  # what the last trial left
         config = {"study": job.study.name, "trial": trial.number, "data": job.data_name, "proxy": job.proxy.to_dict()}
         place, before = job.place(trial.number), None if earlier is None else job.place(earlier)

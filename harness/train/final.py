@@ -12,23 +12,22 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from harness.data.augment import Augment
 from harness.data.prepare import Preprocessing, prepare, resize, statistics
 from harness.data.split import Dataset, Images, merge
 from harness.errors import HarnessError
+from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.fastest import timed
 from harness.measure.machine import versions
 from harness.measure.process import predict
-from harness.measure.quality import macro_f1
+from harness.measure.result import result
 from harness.models.build import build
-from harness.models.spec import ModelSpec
-from harness.record import files
+from harness.record import files, run_folder
+from harness.record.candidate import Candidate
 from harness.record.journal import Journal
-from harness.record.recipe import Recipe
+from harness.record.result import Result
 from harness.record.run import Run
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, formula_of, points
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.seed import derive
@@ -41,17 +40,13 @@ from harness.train.precision import Precision, probe
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained, on what, and where it goes. candidate: its plain values, kept with the run.
+    """What is trained, on what, and where it goes.
 
     hold_out: keep the validation part out and score it; else everything but the test part is learnt from.
     precision: None leaves it to the probe.
     """
 
-    candidate: dict[str, Any]
-    model: ModelSpec
-    resolution_px: int
-    recipe: Recipe
-    augment: Augment
+    candidate: Candidate
     dataset: Dataset
     data_options: dict[str, Any]
     competition: Competition
@@ -66,7 +61,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one that began."""
         return {
-            "candidate": self.candidate, "fingerprint": self.dataset.fingerprint(), "seed": self.seed,
+            "candidate": self.candidate.to_dict(), "fingerprint": self.dataset.fingerprint(), "seed": self.seed,
             "threads": self.threads, "hold_out": self.hold_out, "device": self.device.type,
             "precision": self.precision and self.precision.to_dict(),
         }  # fmt: skip
@@ -78,27 +73,30 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     Raises:
         HarnessError: the folder holds a run of something else.
     """
-    begun = _begin(plan)
+    begun, candidate = _begin(plan), plan.candidate
     images = plan.dataset.train if plan.hold_out else merge(plan.dataset.train, plan.dataset.validation)
-    how = Preprocessing(plan.resolution_px, *statistics(images.pixels))
-    images = Images(resize(images.pixels, plan.resolution_px), images.labels, images.names)
+    how = Preprocessing(candidate.resolution_px, *statistics(images.pixels))
+    images = Images(resize(images.pixels, candidate.resolution_px), images.labels, images.names)
     precision = Precision(**begun["precision"])
-    model = build(plan.model, len(plan.dataset.classes), plan.resolution_px, seed=derive(plan.seed, "weights"))
-    print(f"run {plan.folder}: {len(images)} images at {plan.resolution_px} px, {plan.recipe.epochs} epochs, "
+    model = build(
+        candidate.model, len(plan.dataset.classes), candidate.resolution_px, seed=derive(plan.seed, "weights")
+    )
+    print(f"run {plan.folder}: {len(images)} images at {candidate.resolution_px} px, {candidate.recipe.epochs} epochs, "
           f"{precision.layout} {precision.dtype}, {plan.threads} threads", flush=True)  # fmt: skip
     trained = _fit(plan, model, images, how, precision, mirror)
-    artefact = export(trained, plan.resolution_px, plan.folder / "model.onnx")
+    artefact = export(trained, candidate.resolution_px, plan.folder / "model.onnx")
     torch.save(trained.state_dict(), plan.folder / "weights.pt")
-    metrics = _metrics(plan, artefact, how)
-    mirror.summary(metrics)
+    measured = _result(plan, artefact, how, precision)
+    mirror.summary(measured.figures())
     data = {
         "name": plan.dataset.name, "options": plan.data_options,
         "fingerprint": plan.dataset.fingerprint(), "classes": list(plan.dataset.classes),
     }  # fmt: skip
     train_s = sum(row["seconds"] for row in Journal(plan.folder).rows())
     run = Run(
-        plan.candidate, data, how.to_dict(), precision.to_dict(), plan.competition.rules(), plan.seed, metrics,
-        versions(), round(train_s, 1),
+        candidate=plan.candidate.to_dict(), data=data, preprocessing=how.to_dict(), precision=precision.to_dict(),
+        competition=plan.competition.rules(), seed=plan.seed, metrics=measured, versions=versions(),
+        train_s=round(train_s, 1),
     )  # fmt: skip
     run.write(plan.folder)
     return run
@@ -119,12 +117,12 @@ def _begin(plan: Plan) -> dict[str, Any]:
             )
         return begun
     # found once and kept: a resumed run must compute in the same way
-    model = build(plan.model, len(plan.dataset.classes), plan.resolution_px)
-    if reason := too_big(training_gb(model, plan.resolution_px, plan.recipe.batch)):
+    model = build(plan.candidate.model, len(plan.dataset.classes), plan.candidate.resolution_px)
+    if reason := too_big(training_gb(model, plan.candidate.resolution_px, plan.candidate.recipe.batch)):
         raise HarnessError(f"run {plan.folder}: {reason}", "set a smaller recipe.batch or resolution_px")
-    found = plan.precision or probe(model, plan.resolution_px, plan.recipe.batch, plan.device)
+    found = plan.precision or probe(model, plan.candidate.resolution_px, plan.candidate.recipe.batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
-    files.write_json(plan.folder / "candidate.json", plan.candidate)
+    run_folder.write_candidate(plan.folder, plan.candidate)
     files.write_json(path, begun, durable=True)
     return begun
 
@@ -132,15 +130,15 @@ def _begin(plan: Plan) -> dict[str, Any]:
 def _fit(
     plan: Plan, model: torch.nn.Module, images: Images, how: Preprocessing, precision: Precision, mirror: Mirror
 ) -> torch.nn.Module:
-    saved = plan.folder / "checkpoint.pt"
+    saved, recipe = plan.folder / "checkpoint.pt", plan.candidate.recipe
     done = int(checkpoint.load(saved)["epoch"]) if saved.exists() else 0
     journal = Journal(plan.folder)
     journal.rewind(done)
-    steps = max(1, len(images) // plan.recipe.batch)
+    steps = max(1, len(images) // recipe.batch)
     if done:
         print(f"resumed after epoch {done}", flush=True)
     with tqdm(
-        total=plan.recipe.epochs * steps, initial=done * steps, unit="step", desc=plan.folder.name, file=sys.stdout,
+        total=recipe.epochs * steps, initial=done * steps, unit="step", desc=plan.folder.name, file=sys.stdout,
         dynamic_ncols=True, mininterval=1 if sys.stdout.isatty() else 60,
     ) as bar:  # fmt: skip
 
@@ -155,30 +153,30 @@ def _fit(
 
         try:
             return fit(
-                model, images, how, plan.recipe, plan.augment, precision, seed=derive(plan.seed, "fit"),
+                model, images, how, recipe, plan.candidate.augment, precision, seed=derive(plan.seed, "fit"),
                 device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
             )  # fmt: skip
         except Diverged as e:
-            lr = plan.recipe.optimizer["lr"]
+            lr = recipe.optimizer["lr"]
             raise HarnessError(f"run {plan.folder}: {e}", f"set run=NAME and a recipe.lr below {lr:g}") from e
 
 
-def _metrics(plan: Plan, artefact: Path, how: Preprocessing) -> dict[str, Any]:
+def _result(plan: Plan, artefact: Path, how: Preprocessing, precision: Precision) -> Result:
     """Measure the artefact; F1 only of images that it hasn't learnt from, so never of the test part."""
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
     runtime, latency = timed(artefact, reference, plan.competition, 3.0)
-    files.write_json(plan.folder / "latency.json", {"runtime": runtime} | latency.to_dict())
-    macs = macs_of_onnx(artefact)
-    metrics = {
-        "latency_ms": latency.ms, "latency_low_ms": latency.low_ms, "latency_high_ms": latency.high_ms,
-        "ratio": latency.ratio, "macs": macs, "parameters": parameters_of_onnx(artefact),
-    }  # fmt: skip
-    if plan.hold_out:
-        part = plan.dataset.validation
-        found = predict(artefact, prepare(part.pixels, how), plan.competition.threads).argmax(1)
-        metrics["f1"] = macro_f1(part.labels, found, len(plan.dataset.classes))
-        if formula_of(plan.competition).score:
-            figures = Figures(metrics["f1"], latency.ratio, latency.ms, macs)
-            metrics["points"] = points(plan.competition, figures)
-    return metrics | {"measure_s": round(time.perf_counter() - begin, 1)}
+    run_folder.write_latency(plan.folder, runtime, latency.to_dict())
+    cost = cost_of(macs_of_onnx(artefact), parameters_of_onnx(artefact), runtime, latency)
+    if not plan.hold_out:
+        return Result(cost, f1=None, confusion=None, points=None, precision=precision.to_dict(), seconds=_since(begin))
+    part = plan.dataset.validation
+    found = predict(artefact, prepare(part.pixels, how), plan.competition.threads).argmax(1)
+    return result(
+        plan.competition, cost, part.labels, found, len(plan.dataset.classes),
+        precision=precision.to_dict(), seconds=_since(begin),
+    )  # fmt: skip
+
+
+def _since(begin: float) -> float:
+    return round(time.perf_counter() - begin, 1)

@@ -25,6 +25,7 @@ from history import History
 from sqlalchemy.exc import OperationalError
 
 from harness.record import files
+from harness.record.result import Cost, Result
 from harness.search.duplicates import Duplicate
 from harness.search.gate import Refused
 from harness.study import ledger, worker
@@ -34,6 +35,10 @@ PR_SET_PDEATHSIG = 1
 DEFINITION = Definition(
     {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
 )
+COST = Cost(
+    macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
+    ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",
+)  # fmt: skip
 STEPS = 4
 PLANNED = "ValueError: planned"
 
@@ -114,7 +119,7 @@ def _work(ground: Ground, fate: Fate, history: History) -> None:
 
 def trial(
     trial: optuna.Trial, earlier: int | None, fate: Fate, place: Callable[[str], Path], history: History
-) -> dict[str, Any]:
+) -> Result:
     """Add up a sum, step by step with a checkpoint after each; go on from the checkpoint of an earlier trial."""
     folder = place(str(trial.number))
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +145,7 @@ def trial(
     history.write("execute-end", id=trial._trial_id, number=trial.number, x=x, value=total)
     if end == "pruned":
         raise optuna.TrialPruned("planned")
-    return {"f1": x, "ratio": 1.0, "points": total}
+    return Result(COST, f1=x, confusion=None, points=total)
 
 
 def _dump(file: Any, what: Any) -> None:

@@ -17,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
 
 from harness.errors import HarnessError
+from harness.record.result import Cost, Result
 from harness.report import canvas, plots
+from harness.search.attributes import result_of
 from harness.search.front import front
 
 LOWER, HIGHER = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
@@ -27,9 +29,10 @@ def complete(number: int, f1: float, latency_ms: float, several: bool = False) -
     """Make a finished trial with the default formula's points."""
     ratio = latency_ms / 1.2
     points = 0.5 * ratio + 1 / (1 + math.exp(-20 * (0.7 - f1)))
-    figures = {"f1": f1, "points": points, "latency_ms": latency_ms, "ratio": ratio, "macs": 1e6, "parameters": 1000}
-    result = {"values": [f1, ratio]} if several else {"value": points}
-    trial = create_trial(**result, user_attrs={"figures": figures | {"seconds": 60.0}, "candidate": {}})
+    cost = Cost(10**6, 1000, latency_ms, latency_ms * 0.9, latency_ms * 1.1, ratio, ratio * 0.9, ratio * 1.1, "onnx")
+    result = Result(cost, f1, confusion=None, points=None if several else points, seconds=60.0)
+    values = {"values": [f1, ratio]} if several else {"value": points}
+    trial = create_trial(**values, user_attrs={"result": result.to_dict(), "candidate": {}})
     trial.number = number
     return trial
 
@@ -67,10 +70,10 @@ def overlaps(texts) -> bool:
     return any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
-@pytest.mark.parametrize("directions", [[LOWER], [HIGHER, LOWER]])
-def test_a_study_is_three_pictures_of_the_stated_size(directions, tmp_path):
-    """One value or two: both halves side by side, and each alone, none of them blank."""
-    paths = plots.study(trials(len(directions) == 2), directions, tmp_path / "new" / "folder")
+@pytest.mark.parametrize(("objective", "directions"), [("points", [LOWER]), ("pareto", [HIGHER, LOWER])])
+def test_a_study_is_three_pictures_of_the_stated_size(objective, directions, tmp_path):
+    """One value or two, points or none: both halves side by side, and each alone, none of them blank."""
+    paths = plots.study(trials(len(directions) == 2), directions, tmp_path / "new" / "folder", objective)
     assert [p.name for p in paths] == ["study.png", "history.png", "pareto.png"]
     sizes = [(1400, 560), (900, 560), (900, 560)]
     for path, size in zip(paths, sizes, strict=True):
@@ -99,7 +102,7 @@ def test_the_pareto_line_joins_the_set_and_names_its_trials():
     best = front(plots.finished(mixed))
     _, (axes,) = canvas.sheet(900, 560, 1)
     plots.draw_pareto(axes, mixed, "a study", {"resnet18": 3.0})
-    assert list(axes.lines[0].get_ydata()) == [t.user_attrs["figures"]["f1"] for t in best]
+    assert list(axes.lines[0].get_ydata()) == [result_of(t).f1 for t in best]
     assert {t.get_text() for t in axes.texts} <= {str(t.number) for t in best}
     assert len(axes.texts) >= len(best) - 2 and not overlaps(axes.texts)
     assert "resnet18: 3 ms" in labels_of(axes) and axes.get_xlim()[1] > 3

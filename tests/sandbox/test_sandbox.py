@@ -220,7 +220,7 @@ def test_a_plain_user_has_the_same_box(tmp_path: Path) -> None:
     if os.geteuid() or not os.path.exists(python) or not readable:
         pytest.skip("not root, or no interpreter and packages here that another user may read")
     code = (
-        "from pathlib import Path\nimport sys, resource\nfrom harness.submission import sandbox\nsandbox.check()\n"
+        "from pathlib import Path\nimport sys, resource\nfrom harness.sandbox import sandbox\nsandbox.check()\n"
         "from harness.sandbox.limits import Limits\n"
         f"with sandbox.open_box(sandbox.Content(Path({str(HERE / 'attacks.py')!r}), "
         "arguments=('labels_file', '{\"labels\": \"/etc/passwd\"}')), Limits()) as box:\n"
@@ -242,7 +242,7 @@ def test_a_plain_user_without_namespaces_is_refused_by_name() -> None:
     import pyseccomp
 
     packages = Path(pyseccomp.__file__).parent
-    code = "from harness.submission import sandbox\nsandbox.check()\n"
+    code = "from harness.sandbox import sandbox\nsandbox.check()\n"
     setting = "--tmpfs /var/tmp --dev-bind /dev /dev --setenv PATH /usr/bin:/bin --setenv PYTHONPATH"
     outer = ["bwrap", "--ro-bind", "/", "/", "--unshare-user", "--disable-userns", *setting.split()]
     run = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *outer, f"{ROOT}:{packages}"]

@@ -15,6 +15,8 @@ from harness.data.augment import Augment
 from harness.models.spec import ModelSpec, Stage
 from harness.record.candidate import Candidate, read
 from harness.record.recipe import Recipe
+from harness.record.result import Cost, Result
+from harness.search.attributes import result_of
 from harness.search.front import front, save, table
 from harness.study.summary import summarise
 
@@ -23,14 +25,15 @@ CANDIDATE = Candidate(ModelSpec((Stage("conv", 8, repeat=2),)), 8, Augment(), Re
 
 def finished(f1: float, ratio: float) -> FrozenTrial:
     """Make a finished trial."""
-    figures: dict[str, Any] = {"f1": f1, "ratio": ratio, "points": ratio - f1, "latency_ms": ratio / 10}
-    figures |= {"macs": 10**6, "parameters": 1234}
-    return create_trial(value=0.0, user_attrs={"figures": figures, "candidate": CANDIDATE.to_dict()})
+    cost = Cost(10**6, 1234, ratio / 10, ratio / 11, ratio / 9, ratio, ratio * 0.9, ratio * 1.1, "onnx")
+    result = Result(cost, f1, confusion=None, points=ratio - f1)
+    return create_trial(value=0.0, user_attrs={"result": result.to_dict(), "candidate": CANDIDATE.to_dict()})
 
 
 def pair(trial: FrozenTrial) -> tuple[float, float]:
     """Return F1 and ratio."""
-    return trial.user_attrs["figures"]["f1"], trial.user_attrs["figures"]["ratio"]
+    result = result_of(trial)
+    return result.f1, result.cost.ratio
 
 
 def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.record.result import Cost, Result
 from harness.study import ledger, pending_results, slots, worker
 from harness.study.storage import PATIENCE_S
 from harness.study.study import Definition, Shared, Study, join
@@ -23,6 +24,10 @@ from harness.study.study import Definition, Shared, Study, join
 DEFINITION = Definition(
     {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
 )
+COST = Cost(
+    macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
+    ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",
+)  # fmt: skip
 # One import for all workers of a test run; each is a fork of this server, which has no threads.
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cheap"])
@@ -33,69 +38,68 @@ def opened(
     trials: int,
     lease_s: float = 60.0,
     seed: int = 0,
-    proxy: str = "",
     patience_s: float = PATIENCE_S,
     **more: Any,
 ) -> Shared:
     """Join the study; a lease may be shorter here than users may set it, so that tests needn't wait."""
     settings = Study(name="cheap", trials=trials, sampler="random", pruner="none", **more)
     settings.lease_s = lease_s
-    return join(settings, DEFINITION, url, seed, patience_s, proxy)
+    return join(settings, DEFINITION, url, seed, patience_s)
 
 
-def figures(trial: optuna.Trial) -> dict[str, Any]:
-    """The figures of a trial that went well."""
+def result(trial: optuna.Trial) -> Result:
+    """The result of a trial that went well."""
     x = trial.suggest_float("x", 0, 1)
-    return {"f1": x, "ratio": 1.0, "points": 1 - x}
+    return Result(COST, f1=x, confusion=None, points=1 - x)
 
 
-def quick(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def quick(trial: optuna.Trial, folder: Path) -> Result:
     """Go well at once."""
-    return figures(trial)
+    return result(trial)
 
 
-def steady(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def steady(trial: optuna.Trial, folder: Path) -> Result:
     """Go well after a moment, so that every worker gets a share."""
     time.sleep(0.3)
-    return figures(trial)
+    return result(trial)
 
 
-def hang(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def hang(trial: optuna.Trial, folder: Path) -> Result:
     """Stay in the trial until somebody writes `go`."""
     (folder / "inside").write_text(str(trial.number))
     while not (folder / "go").exists():
         time.sleep(0.05)
-    return figures(trial)
+    return result(trial)
 
 
-def suggest_then_hang(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def suggest_then_hang(trial: optuna.Trial, folder: Path) -> Result:
     """Draw a candidate, and stay in the trial."""
-    figures(trial)
+    result(trial)
     return hang(trial, folder)
 
 
-def hang_deep(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def hang_deep(trial: optuna.Trial, folder: Path) -> Result:
     """Stay where no signal's handler is run, as in a library's own code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     time.sleep(60)
-    return figures(trial)
+    return result(trial)
 
 
-def hang_then_prune(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def hang_then_prune(trial: optuna.Trial, folder: Path) -> Result:
     """Stay in the trial until somebody writes `go`, then be pruned."""
     hang(trial, folder)
     raise optuna.TrialPruned("gate: late")
 
 
-def fail(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def fail(trial: optuna.Trial, folder: Path) -> Result:
     """Go wrong."""
-    figures(trial)
+    result(trial)
     raise ValueError("never")
 
 
-def die(trial: optuna.Trial, folder: Path) -> dict[str, Any]:
+def die(trial: optuna.Trial, folder: Path) -> Result:
     """Kill the worker, as a system without memory does."""
-    figures(trial)
+    result(trial)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
 
@@ -146,7 +150,7 @@ def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
     return process.exitcode
 
 
-def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], dict[str, Any]]) -> int:
+def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], Result]) -> int:
     """Work in this process."""
     return worker.work(shared, lambda trial, earlier: run(trial), lambda number: folder / str(number))
 

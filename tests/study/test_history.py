@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
-from cheap import figures, opened
+from cheap import opened, result
 
+from harness.record.result import Result
 from harness.study.storage import together
 from harness.study.worker import work
 
@@ -26,11 +28,11 @@ def test_the_trials_of_another_worker_are_known(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     mine, other = opened(url, 6), opened(url, 6)
 
-    def run(trial: optuna.Trial, earlier: Any) -> dict[str, Any]:
+    def run(trial: optuna.Trial, earlier: Any) -> Result:
         assert [k.number for k in mine.known()] == [n for n in range(trial.number) if n != 2]
         if trial.number == 2:
             raise optuna.TrialPruned("gate: too dear")
-        return figures(trial) | {"rungs": {"4": 0.5}}
+        return replace(result(trial), rungs={4: 0.5})
 
     assert work(other, run, lambda number: tmp_path / str(number)) == 6
     known = mine.known()
@@ -41,7 +43,7 @@ def test_the_trials_of_another_worker_are_known(tmp_path: Path) -> None:
 def test_nothing_new_costs_one_short_reading(tmp_path: Path) -> None:
     """A count, instead of all that every running trial holds."""
     shared = opened(f"sqlite:///{tmp_path}/x.db", 3)
-    work(shared, lambda trial, earlier: figures(trial), lambda number: tmp_path / str(number))
+    work(shared, lambda trial, earlier: result(trial), lambda number: tmp_path / str(number))
     shared.known()
     statements: list[str] = []
     sa.event.listen(shared.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))

@@ -19,10 +19,11 @@ from harness.data.prepare import Preprocessing, prepare
 from harness.data.split import Dataset, Images
 from harness.measure.latency import Latency
 from harness.measure.process import predict
-from harness.measure.quality import macro_f1
+from harness.measure.quality import confusion, macro_f1
 from harness.models.build import build
 from harness.record import candidate as candidates
 from harness.record.journal import Journal
+from harness.record.result import Result
 from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, points
 from harness.runtime.export import export
@@ -30,6 +31,7 @@ from harness.search.duplicates import Duplicate
 from harness.search.gate import Gate, Known
 from harness.search.proxy import Proxy, subset
 from harness.study import honest_trial
+from harness.study.objective import OBJECTIVES
 from harness.study.worker import reason_of
 from harness.track.mirror import mirrored
 from harness.train import footprint
@@ -63,8 +65,9 @@ def task(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> honest_t
     train, score = subset(dataset, proxy, 0)
     cache = tmp_path_factory.mktemp("reference")
     return honest_trial.Task(
-        train, score, dataset.classes, SPACE, proxy, COMPETITION, Gate(), "points", 0, torch.device("cpu"),
-        None, cache, 1.0,
+        train=train, score=score, classes=dataset.classes, space=SPACE, proxy=proxy, competition=COMPETITION,
+        gate=Gate(), objective="points", seed=0, device=torch.device("cpu"), precision=None, reference_cache=cache,
+        latency_s=1.0,
     )  # fmt: skip
 
 
@@ -74,12 +77,12 @@ class Ran:
 
     folder: Path
     trial: optuna.Trial
-    figures: dict[str, Any]
+    result: Result
 
 
 def run(
     task: honest_trial.Task, folder: Path, *known: Known, trial: optuna.Trial | None = None, earlier: Path | None = None
-) -> dict[str, Any]:
+) -> Result:
     """Run one trial."""
     with mirrored("disabled", folder, study="s", run="1", job_type="trial", config={}) as mirror:
         return honest_trial.run(trial or asked(), task, lambda: list(known), folder, mirror, earlier)
@@ -110,20 +113,23 @@ def test_the_folder_holds_what_rebuilds_the_trial(ran: Ran) -> None:
     rows = Journal(ran.folder).rows()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert all(row["loss"] > 0 and row["images_per_s"] > 0 for row in rows)
-    assert Latency.from_dict(read(ran, "latency.json")).ratio == pytest.approx(ran.figures["ratio"])
-    result = read(ran, "result.json")
-    assert result | ran.figures == result
+    assert Latency.from_dict(read(ran, "latency.json")).ratio == pytest.approx(ran.result.cost.ratio)
+    kept = read(ran, "result.json")
+    assert {name: kept[name] for name in ran.result.to_dict()} == json.loads(json.dumps(ran.result.to_dict()))
+    assert ran.result.fidelity == {"name": "tiny", "images": 600, "score_images": 150, "epochs": 5, "pixels": 1.0}
 
 
 def test_f1_is_that_of_the_artefact(ran: Ran, task: honest_trial.Task) -> None:
     """Recomputed from model.onnx and the preprocessing on record; the points follow from it and the ratio."""
     how = Preprocessing(**read(ran, "result.json")["preprocessing"])
     found = predict(ran.folder / "model.onnx", prepare(task.score.pixels, how)).argmax(1)
-    f = ran.figures
-    assert f["f1"] == macro_f1(task.score.labels, found, 10)
-    assert f["f1"] > 0.25  # it has learnt something: chance is 0.1
-    assert f["points"] == points(COMPETITION, Figures(f["f1"], f["ratio"], f["latency_ms"], f["macs"]))
-    assert f["ratio_low"] <= f["ratio"] <= f["ratio_high"]
+    r, cost = ran.result, ran.result.cost
+    assert r.f1 == macro_f1(task.score.labels, found, 10)
+    assert r.f1 > 0.25  # it has learnt something: chance is 0.1
+    assert np.array_equal(r.confusion, confusion(task.score.labels, found, 10)) and r.images == 150
+    assert r.points == points(COMPETITION, Figures(r.f1, cost.ratio, cost.latency_ms, cost.macs))
+    assert cost.ratio_low <= cost.ratio <= cost.ratio_high
+    assert cost.latency_low_ms <= cost.latency_ms <= cost.latency_high_ms and cost.runtime == "onnx"
 
 
 def test_the_recorded_candidate_rebuilds_the_network(ran: Ran, task: honest_trial.Task, tmp_path: Path) -> None:
@@ -142,10 +148,10 @@ def test_the_recorded_candidate_rebuilds_the_network(ran: Ran, task: honest_tria
 def test_it_is_timed_and_scored_at_its_own_resolution(task: honest_trial.Task, tmp_path: Path) -> None:
     """Though the proxy trains on smaller images."""
     trial = asked()
-    figures = run(replace(task, proxy=replace(task.proxy, pixels=0.5, epochs=1)), tmp_path, trial=trial)
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["preprocessing"]["resolution_px"] == trial.params["resolution_px"]
-    assert figures["macs"] == pytest.approx(_macs(trial.params), rel=0.05)
+    result = run(replace(task, proxy=replace(task.proxy, pixels=0.5, epochs=1)), tmp_path, trial=trial)
+    kept = json.loads((tmp_path / "result.json").read_text())
+    assert kept["preprocessing"]["resolution_px"] == trial.params["resolution_px"]
+    assert result.cost.macs == pytest.approx(_macs(trial.params), rel=0.05)
 
 
 def _macs(params: dict[str, Any]) -> float:
@@ -167,20 +173,20 @@ def test_the_same_trial_gives_the_same_f1(
     ran: Ran, task: honest_trial.Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that is random hangs on the study's seed. Layout and number format are found by timing: the recorded ones."""
-    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.figures["precision"]))
-    figures = run(task, tmp_path, trial=asked())
-    assert figures["f1"] == ran.figures["f1"]
-    assert figures["ratio"] == ran.figures["ratio"]  # not measured again, and the record says so
+    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.result.precision))
+    result = run(task, tmp_path, trial=asked())
+    assert result.f1 == ran.result.f1
+    assert result.cost == ran.result.cost  # not measured again, and the record says so
     assert read(ran, "latency.json")["cached_from"] is None
     assert json.loads((tmp_path / "latency.json").read_text())["cached_from"] == str(ran.folder / "model.onnx")
 
 
 def told(trial: optuna.Trial, task: honest_trial.Task, folder: Path, state: TrialState = TrialState.COMPLETE) -> None:
     """Run a trial and tell the study, as a worker does."""
-    figures = run(task, folder, trial=trial)
-    trial.set_user_attr("figures", figures)
+    result = run(task, folder, trial=trial)
+    trial.set_user_attr("result", result.to_dict())
     trial.set_user_attr("reason", "gate: too dear")
-    trial.study.tell(trial, figures["points"] if state == TrialState.COMPLETE else None, state=state)
+    trial.study.tell(trial, result.points if state == TrialState.COMPLETE else None, state=state)
 
 
 def same(study: optuna.Study, first: optuna.Trial, **changed: Any) -> optuna.Trial:
@@ -204,7 +210,7 @@ def test_the_same_built_network_with_the_same_recipe_is_not_trained_twice(
         run(other, tmp_path / "again", trial=again)
     assert again.user_attrs["digest"] != first.user_attrs["digest"]
     assert again.user_attrs["built"] == first.user_attrs["built"]
-    assert e.value.figures == first.user_attrs["figures"] and e.value.pruned is None
+    assert e.value.result == Result.from_dict(first.user_attrs["result"]) and e.value.pruned is None
     assert not (tmp_path / "again" / "metrics.jsonl").exists()
     lr = "recipe.optimizer.lr"
     run(one, tmp_path / "third", trial=same(study, first, **{lr: first.params[lr] / 2}))
@@ -218,7 +224,7 @@ def test_a_twin_that_was_pruned_or_is_running_is_known_too(task: honest_trial.Ta
     second = same(study, first)
     with pytest.raises(Duplicate) as e:
         run(task, tmp_path / "1", trial=second)
-    assert (e.value.number, e.value.figures, e.value.pruned) == (0, None, None)
+    assert (e.value.number, e.value.result, e.value.pruned) == (0, None, None)
     study.tell(second, state=TrialState.FAIL)
     study.tell(first, state=TrialState.FAIL)
     third = same(study, first)
@@ -233,7 +239,7 @@ def test_a_stopped_trial_is_gone_on_with_to_the_same_result(
 ) -> None:
     """From its last checkpoint, in its layout and number format; a damaged checkpoint is left, and it trains anew."""
     monkeypatch.setattr(honest_trial, "SAVE_S", 0.0)
-    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.figures["precision"]))
+    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.result.precision))
     stopped, trials = tmp_path / "stopped", asked().study
     first = trials.ask()
 
@@ -255,13 +261,13 @@ def test_a_stopped_trial_is_gone_on_with_to_the_same_result(
         return fit(*arguments, on_epoch=lambda e: (trained.append(e.number), on_epoch(e)), **options)
 
     monkeypatch.setattr(honest_trial, "fit", counted)
-    figures = run(task, tmp_path / "on", trial=same(trials, first), earlier=stopped)
+    result = run(task, tmp_path / "on", trial=same(trials, first), earlier=stopped)
     assert trained == [4, 5]
     assert [row["epoch"] for row in Journal(tmp_path / "on").rows()] == [1, 2, 3, 4, 5]
     straight = Journal(tmp_path / "straight")
-    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.figures["precision"]))
+    monkeypatch.setattr(honest_trial, "probe", lambda *_: Precision(**ran.result.precision))
     whole = run(task, straight.path.parent, trial=same(optuna.create_study(), first))
-    assert (figures["f1"], figures["rungs"]) == (whole["f1"], whole["rungs"])
+    assert (result.f1, result.rungs) == (whole.f1, whole.rungs)
     losses = [[row["loss"] for row in Journal(tmp_path / name).rows()] for name in ("on", "straight")]
     assert losses[0] == losses[1]
     assert not (tmp_path / "on" / "checkpoint.pt").exists()
@@ -270,7 +276,7 @@ def test_a_stopped_trial_is_gone_on_with_to_the_same_result(
     damaged.write_bytes(damaged.read_bytes()[:-100])
     trained.clear()
     again = run(task, tmp_path / "anew", trial=same(optuna.create_study(), first), earlier=stopped)
-    assert trained == [1, 2, 3, 4, 5] and again["f1"] == whole["f1"]
+    assert trained == [1, 2, 3, 4, 5] and again.f1 == whole.f1
 
 
 def test_a_hopeless_candidate_is_pruned_before_it_trains(task: honest_trial.Task, tmp_path: Path) -> None:
@@ -313,17 +319,17 @@ def test_two_objectives_neither_report_nor_prune(task: honest_trial.Task, tmp_pa
     """F1 and ratio both come out, where Optuna itself refuses reports; no trial is hopeless."""
     study = optuna.create_study(directions=["maximize", "minimize"])
     trial = study.ask()
-    figures = run(replace(task, objective="pareto"), tmp_path, Known(0, None), trial=trial)
-    study.tell(trial, (figures["f1"], figures["ratio"]))
-    assert study.trials[0].values == [figures["f1"], figures["ratio"]]
+    result = run(replace(task, objective="pareto"), tmp_path, Known(0, None), trial=trial)
+    study.tell(trial, OBJECTIVES["pareto"].values(result))
+    assert study.trials[0].values == [result.f1, result.cost.ratio]
     assert "f1" in Journal(tmp_path).rows()[1]
 
 
 def test_a_fixed_precision_is_used_and_recorded(task: honest_trial.Task, tmp_path: Path) -> None:
     """The probe isn't asked: the result names the layout and the format of the settings, and no speed."""
     chosen = Precision("contiguous", "float32")
-    figures = run(replace(task, precision=chosen), tmp_path)
-    assert figures["precision"] == chosen.to_dict() and chosen.images_per_s == 0
+    result = run(replace(task, precision=chosen), tmp_path)
+    assert result.precision == chosen.to_dict() and chosen.images_per_s == 0
 
 
 def test_a_network_that_does_not_fit_into_memory_is_pruned_before_it_trains(

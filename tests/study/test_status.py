@@ -14,9 +14,11 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from cheap import figures, opened, start, until
+from cheap import opened, result, start, until
 from rich.console import Console
 
+from harness.record.result import Result
+from harness.search.attributes import result_of
 from harness.study import ledger, slots, status
 from harness.study.study import Shared
 from harness.study.worker import work
@@ -26,10 +28,10 @@ def finish(shared: Shared, trials: int, folder: Path) -> None:
     """Run some trials of the budget; the second is pruned."""
     whole, shared.settings.trials = shared.settings.trials, trials
 
-    def run(trial: optuna.Trial, earlier: int | None) -> dict:
+    def run(trial: optuna.Trial, earlier: int | None) -> Result:
         if trial.number == 1:
             raise optuna.TrialPruned("gate: too dear")
-        return figures(trial)
+        return result(trial)
 
     work(shared, run, lambda number: folder / str(number))
     shared.settings.trials = whole
@@ -62,7 +64,7 @@ def test_rate_and_end_follow_from_the_last_trials(url: str, tmp_path: Path) -> N
     assert seen.trials == {"complete": 2, "pruned": 1}
     assert seen.rate_per_h == pytest.approx(120, rel=0.05) and seen.remaining_s == pytest.approx(180, rel=0.05)
     best = min((t for t in shared.optuna.get_trials() if t.value is not None and t.number != 1), key=lambda t: t.value)
-    assert seen.best == {"trial": best.number, "points": best.value, "f1": best.user_attrs["figures"]["f1"]}
+    assert seen.best == {"trial": best.number, "points": best.value, "f1": result_of(best).f1}
     page = text(seen)
     assert "3 of 9 trials finished; 0 running, 6 to go" in page and "expected end in 0:0" in page
     assert "no worker is running" in page

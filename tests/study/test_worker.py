@@ -6,15 +6,17 @@ import math
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 import torch
-from cheap import alone, check, ended, failed, figures, opened, start
+from cheap import alone, check, ended, failed, opened, result, start
 
 from harness.errors import HarnessError
+from harness.record.result import Result
+from harness.search.attributes import result_of
 from harness.search.duplicates import Duplicate
 from harness.study import ledger, slots
 from harness.study.worker import DRAWS, DiskFull, work
@@ -32,20 +34,20 @@ def test_a_budget_of_n_is_n_with_four_workers(url: str, tmp_path: Path) -> None:
 
 def test_a_worker_that_joins_a_finished_study_runs_none(lite: str, tmp_path: Path) -> None:
     """And one that comes with a larger budget runs the difference, never more."""
-    assert alone(opened(lite, 3), tmp_path, figures) == 3
-    assert alone(opened(lite, 3), tmp_path, figures) == 0
-    assert alone(opened(lite, 2), tmp_path, figures) == 0
-    assert alone(opened(lite, 5), tmp_path, figures) == 2
+    assert alone(opened(lite, 3), tmp_path, result) == 3
+    assert alone(opened(lite, 3), tmp_path, result) == 0
+    assert alone(opened(lite, 2), tmp_path, result) == 0
+    assert alone(opened(lite, 5), tmp_path, result) == 2
     check(opened(lite, 5), 5)
 
 
 def test_pruned_trials_count_and_keep_their_reason(lite: str, tmp_path: Path) -> None:
     """A trial that was stopped early has told what it had to tell."""
 
-    def run(trial: optuna.Trial) -> dict[str, Any]:
+    def run(trial: optuna.Trial) -> Result:
         if trial.number % 2:
             raise optuna.TrialPruned("gate: too dear")
-        return figures(trial)
+        return result(trial)
 
     shared = opened(lite, 4)
     assert alone(shared, tmp_path, run) == 4
@@ -63,10 +65,10 @@ def test_failed_trials_do_not_count_and_say_why(lite: str, tmp_path: Path) -> No
         HarnessError("model: no stages", "list one"),
     ]
 
-    def run(trial: optuna.Trial) -> dict[str, Any]:
+    def run(trial: optuna.Trial) -> Result:
         if trial.number < len(errors):
             raise errors[trial.number]
-        return figures(trial)
+        return result(trial)
 
     shared = opened(lite, 5)
     assert alone(shared, tmp_path, run) == 5
@@ -85,7 +87,7 @@ def test_a_slot_is_tried_three_times(lite: str, tmp_path: Path) -> None:
     """What always fails ends the study instead of running for ever."""
     shared, tried = opened(lite, 2), []
 
-    def run(trial: optuna.Trial) -> dict[str, Any]:
+    def run(trial: optuna.Trial) -> Result:
         tried.append(trial.number)
         raise ValueError("never")
 
@@ -95,12 +97,12 @@ def test_a_slot_is_tried_three_times(lite: str, tmp_path: Path) -> None:
     assert failed(shared.optuna.get_trials()) == ["ValueError: never"] * 6
 
 
-def slow(trial: optuna.Trial) -> dict[str, Any]:
+def slow(trial: optuna.Trial) -> Result:
     """Take a minute the first time."""
     if trial.number == 0:
         trial.suggest_float("x", 0, 1)
         time.sleep(60)
-    return figures(trial)
+    return result(trial)
 
 
 def test_a_trial_that_takes_too_long_fails_with_the_reason(lite: str, tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_trial_that_hangs_where_python_cannot_interrupt_it_takes_its_process_a
     shared = opened(lite, 1)
     (trial,) = shared.optuna.get_trials()
     assert trial.user_attrs["reason"].startswith("timed out: over 0.3 s (study.trial_s), in code")
-    assert alone(shared, tmp_path, figures) == 1
+    assert alone(shared, tmp_path, result) == 1
 
 
 def test_a_study_ends_in_time(url: str, tmp_path: Path) -> None:
@@ -127,19 +129,19 @@ def test_a_study_ends_in_time(url: str, tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
     counts = slots.counts(shared.engine, "cheap", 3)
     assert (counts["free"], counts["leased"]) == (3, 0)
-    assert work(shared, lambda trial, earlier: figures(trial), lambda n: tmp_path / str(n), deadline) == 0
-    assert alone(shared, tmp_path, figures) == 3
+    assert work(shared, lambda trial, earlier: result(trial), lambda n: tmp_path / str(n), deadline) == 0
+    assert alone(shared, tmp_path, result) == 3
     trials = check(shared, 3)
     assert failed(trials) == ["the study's time was over"]
     assert trials[0].params in [t.params for t in trials[1:]]
 
 
-def repeat(trial: optuna.Trial) -> dict[str, Any]:
+def repeat(trial: optuna.Trial) -> Result:
     """Refuse each second trial as a duplicate of the one before it."""
-    found = figures(trial)
+    found = result(trial)
     if trial.number % 2:
         twin = trial.study.get_trials()[trial.number - 1]
-        raise Duplicate(twin.number, twin.user_attrs.get("figures"), None)
+        raise Duplicate(twin.number, result_of(twin), None)
     return found
 
 
@@ -152,31 +154,31 @@ def test_a_duplicate_is_replaced_or_its_result_is_reused(tmp_path: Path) -> None
     assert alone(shared, tmp_path, repeat) == 4
     trials = check(shared, 4)
     assert not failed(trials)
-    assert [t.user_attrs["figures"].get("reused_from") for t in trials] == [None, 0, None, 2]
+    assert [result_of(t).reused_from for t in trials] == [None, 0, None, 2]
     assert [t.value for t in trials[::2]] == [t.value for t in trials[1::2]]
 
 
 def test_a_space_of_nothing_but_duplicates_ends(lite: str, tmp_path: Path) -> None:
     """After some draws one counts as it is, so that a budget larger than the space comes to its end."""
 
-    def only_one(trial: optuna.Trial) -> dict[str, Any]:
-        found = figures(trial)
+    def only_one(trial: optuna.Trial) -> Result:
+        found = result(trial)
         if trial.number:
-            raise Duplicate(0, trial.study.get_trials()[0].user_attrs["figures"], None)
+            raise Duplicate(0, result_of(trial.study.get_trials()[0]), None)
         return found
 
     shared = opened(lite, 3)
     assert alone(shared, tmp_path, only_one) == 3
     trials = check(shared, 3)
     assert len(failed(trials)) == 2 * DRAWS
-    assert sum("reused_from" in t.user_attrs.get("figures", {}) for t in trials) == 2
+    assert sum((found := result_of(t)) is not None and found.reused_from is not None for t in trials) == 2
 
 
 def test_a_result_that_is_no_number_is_a_failure(lite: str, tmp_path: Path) -> None:
     """A study whose best is NaN has none."""
 
-    def nan(trial: optuna.Trial) -> dict[str, Any]:
-        return figures(trial) | ({"points": math.nan} if trial.number == 0 else {})
+    def nan(trial: optuna.Trial) -> Result:
+        return replace(result(trial), **({"points": math.nan} if trial.number == 0 else {}))
 
     shared = opened(lite, 1)
     assert alone(shared, tmp_path, nan) == 1
@@ -188,8 +190,8 @@ def test_a_full_disk_ends_the_worker_and_no_trial(lite: str, kind: str, tmp_path
     """It isn't the candidate's fault: the slot is free, and the same command goes on where there is room again."""
     small = mounted(tmp_path / "small")
 
-    def fill(trial: optuna.Trial) -> dict[str, Any]:
-        found, folder = figures(trial), small / str(trial.number)
+    def fill(trial: optuna.Trial) -> Result:
+        found, folder = result(trial), small / str(trial.number)
         folder.mkdir()
         if kind == "OSError":
             (folder / "weights.pt").write_bytes(bytes(4 << 20))
@@ -204,7 +206,7 @@ def test_a_full_disk_ends_the_worker_and_no_trial(lite: str, kind: str, tmp_path
     finally:
         subprocess.run(["umount", small], check=True)
     assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
-    assert alone(shared, tmp_path, figures) == 2
+    assert alone(shared, tmp_path, result) == 2
     assert failed(check(shared, 2)) == [f"trial 0: the disk is full: {small}/0"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cheap import alone, check, ended, failed, figures, opened, start, until
+from cheap import alone, check, ended, failed, opened, result, start, until
 from optuna.trial import TrialState
 
 from harness.study import ledger, pending_results, slots
@@ -58,8 +58,8 @@ def test_a_result_that_was_computed_is_never_computed_again(url: str, where: str
         hidden = (tmp_path / "0").rename(tmp_path.parent / "hidden")
         assert slots.counts(opened(url, 3).engine, "cheap", 3)["leased"] == 1
         shared = opened(url, 3, LEASE_S)
-        assert alone(shared, tmp_path, lambda trial: (hidden.rename(tmp_path / "0"), figures(trial))[1]
-                     if hidden.exists() else figures(trial)) == 2  # fmt: skip
+        assert alone(shared, tmp_path, lambda trial: (hidden.rename(tmp_path / "0"), result(trial))[1]
+                     if hidden.exists() else result(trial)) == 2  # fmt: skip
     else:
         assert ended(start(url, 3, tmp_path, LEASE_S)) == 0
     trials = check(opened(url, 3), 3)
@@ -115,7 +115,7 @@ def test_a_worker_known_to_be_dead_is_replaced_at_once(lite: str, tmp_path: Path
     victim.join()
     shared = opened(lite, 1)
     ledger.died(shared, f"{socket.gethostname()}-{victim.pid}", "out of memory: the system killed its worker")
-    assert alone(shared, tmp_path, figures) == 1
+    assert alone(shared, tmp_path, result) == 1
     assert failed(check(shared, 1)) == ["out of memory: the system killed its worker"]
 
 
@@ -130,7 +130,7 @@ def test_trials_of_the_dead_are_closed_by_whoever_looks(lite: str, tmp_path: Pat
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "its worker died")
     assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
     assert ledger.reap(shared) == 0
-    assert alone(shared, tmp_path, figures) == 2
+    assert alone(shared, tmp_path, result) == 2
     assert lost.params in [t.params for t in check(shared, 2) if t.state == TrialState.COMPLETE]
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_worker_gives_its_slot_back(url: str, tmp_path: Path) -> 
     shared = opened(url, 2)
     assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
     begin = time.monotonic()
-    assert alone(shared, tmp_path, figures) == 2
+    assert alone(shared, tmp_path, result) == 2
     assert time.monotonic() - begin < 30  # the lease is 60 s
     trials = check(shared, 2)
     assert failed(trials) == ["interrupted"]
@@ -183,7 +183,7 @@ def test_an_interrupt_beside_the_trial_gives_the_slot_back_too(
 
     monkeypatch.setattr(slots, moment, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        alone(shared, tmp_path, figures)
+        alone(shared, tmp_path, result)
     assert slots.counts(shared.engine, "cheap", 2)["leased"] == 0
-    assert alone(shared, tmp_path, figures) == (2 if moment == "attach" else 1)
+    assert alone(shared, tmp_path, result) == (2 if moment == "attach" else 1)
     assert failed(check(shared, 2)) == ([] if moment == "attach" else ["interrupted"])
