@@ -171,6 +171,7 @@ def test_two_objectives_have_no_best(url: str) -> None:
         ({"name": ""}, "study.name=''"),
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),
         ({"pruner": "medium"}, "study.pruner: .*median"),
+        ({"pruner": "halving"}, "study.pruner: .*halving.*allowed: median, none"),
         ({"objective": "f1"}, "study.objective: .*points"),
     ],
 )
