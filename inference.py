@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> None:
             "python inference.py run=runs/final/NAME name=NAME",
         )
     from harness.data.sets import load
-    from harness.record.run import read
+    from harness.record.run_folder import read_run
     from harness.submission.pack import pack
 
-    run = read(Path(folder))
+    run = read_run(Path(folder))
     overrides = [*config.of_study(run.data, run.competition, arguments), *arguments]
     settings: config.Submit = config.load("submit", overrides)
     competition = Competition(**run.competition)

@@ -1,8 +1,10 @@
 """Train one network long, on everything but the test part; kill it at any moment, the same command goes on.
 
-    python train.py study=digits-vgg trial=best                  the best trial of a study
+    python train.py study=digits-vgg trial=best                  the best trial of a study, by what it optimises
+    python train.py study=digits-vgg trial=best_f1               the highest F1, whatever its time
+    python train.py study=digits-vgg trial=best_under_ms=0.5     the highest F1 among those that take up to 0.5 ms
     python train.py study=cifar10-vgg trial=17 recipe.epochs=100
-    python train.py candidate=runs/ours/00017/candidate.json data=cifar10 data.root=PATH
+    python train.py candidate=runs/ours/00017 data=cifar10 data.root=PATH
     python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
 
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
@@ -17,11 +19,13 @@ from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
 from harness.measure.machine import cores
+from harness.rules.competition import Competition
 
 
 def main(arguments: list[str]) -> None:
     """Train what the settings name."""
-    from harness.study.study import chosen, load
+    from harness.study.best import chosen, doubt
+    from harness.study.study import load
 
     study = config.given(arguments, "study")
     number = None
@@ -30,6 +34,9 @@ def main(arguments: list[str]) -> None:
         shared = load(study, url)
         which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
         number = which.number
+        by_points = (config.given(arguments, "trial") or "best") == "best"
+        if by_points and (words := doubt(shared.optuna, Competition(**shared.definition.competition))):
+            print(f"note:  {words}", flush=True)
         arguments = [*config.of_study(shared.definition.data, shared.definition.competition, arguments), *arguments]
     settings: config.Train = config.load("train", arguments)
     if study:
@@ -40,7 +47,8 @@ def main(arguments: list[str]) -> None:
 
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
-    from harness.record import candidate as candidates
+    from harness.record.candidate import of_model
+    from harness.record.run_folder import read_candidate
     from harness.search.attributes import candidate_of
 
     named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
@@ -53,9 +61,9 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
         return candidate_of(trial), ""
     path = Path(settings.candidate or settings.model)
     if settings.candidate:
-        return candidates.read(path), path.parent.name if path.stem == "candidate" else path.stem
+        return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
     resolution = settings.resolution_px or int(settings.data.get("side_px", 32))
-    return candidates.of_model(config.read_yaml(path), path, resolution), path.stem
+    return of_model(config.read_yaml(path), path, resolution), path.stem
 
 
 def _train(settings: config.Train, candidate: Any, name: str) -> None:

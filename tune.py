@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         settings.launch, settings.slurm, settings.ray,
         patience_s=settings.storage.patience_s,
     )  # fmt: skip
-    summarise(start.run(job, settings.workers).optuna, job.folder)
+    summarise(start.run(job, settings.workers).optuna, job.folder, job.competition)
 
 
 if __name__ == "__main__":

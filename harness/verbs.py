@@ -15,6 +15,7 @@ from rich.table import Table
 
 from harness import config
 from harness.errors import HarnessError, pick
+from harness.rules.competition import Competition
 
 
 def front(arguments: list[str], as_json: bool) -> None:
@@ -58,12 +59,18 @@ def status(arguments: list[str], as_json: bool) -> None:
 def report(arguments: list[str], as_json: bool) -> None:
     """Draw a study."""
     from harness.report import plots
+    from harness.study.best import doubt
 
     shared, runs = _study(arguments)
     trials = shared.optuna.get_trials(deepcopy=False)
     folder = runs / shared.settings.name
     paths = plots.study(trials, shared.optuna.directions, folder, shared.settings.objective)
-    print(json.dumps([str(p) for p in paths]) if as_json else "\n".join(f"wrote {p}" for p in paths))
+    if as_json:
+        print(json.dumps([str(p) for p in paths]))
+        return
+    print("\n".join(f"wrote {p}" for p in paths))
+    if words := doubt(shared.optuna, Competition(**shared.definition.competition)):
+        print(f"note:  {words}")
 
 
 def score(arguments: list[str], as_json: bool) -> None:

@@ -87,6 +87,10 @@ class Plan:
     mirrored: np.ndarray
     holes: np.ndarray
 
+    def take(self, which: slice) -> Plan:
+        """Return the plan of some of the images."""
+        return Plan(**{name: part[which] for name, part in vars(self).items()})
+
 
 def draw(count: int, side_px: int, how: Augment, rng: np.random.Generator) -> Plan:
     """Draw the plan of `count` images at once.

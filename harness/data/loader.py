@@ -18,7 +18,14 @@ AHEAD = 3  # batches ready before they are asked for
 
 
 def batches(
-    pixels: np.ndarray, labels: np.ndarray, how: Augment, size: int, seed: int, epoch: int
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    how: Augment,
+    size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,)), in an order of its own.
 
@@ -26,6 +33,9 @@ def batches(
     smaller batch is left out, unless it is the only one. Flips alternate: an image that is mirrored in one epoch isn't
     in the next, so that two epochs show both sides of all.
     Source: alternating flip, https://arxiv.org/abs/2404.00498
+
+    rank, world: of so many processes that train together, each takes its share of every batch; what happens to an image
+    doesn't depend on who takes it.
     """
     order = generator(seed, "order", epoch).permutation(len(labels))
     count = max(1, len(labels) // size)
@@ -35,6 +45,8 @@ def batches(
         chosen = order[number * size : (number + 1) * size]
         plan = draw(len(chosen), pixels.shape[1], how, generator(seed, "augment", epoch, number))
         plan = replace(plan, mirrored=(mirrored[chosen] ^ (epoch % 2 == 1)) & how.flip)
+        share = slice(rank, None, world)
+        chosen, plan = chosen[share], plan.take(share)
         return torch.from_numpy(follow(pixels[chosen], how, plan)), torch.from_numpy(labels[chosen])
 
     with ThreadPoolExecutor(1) as pool:

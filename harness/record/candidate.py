@@ -62,16 +62,6 @@ class Candidate:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read(path: Path) -> Candidate:
-    """Read a candidate from a JSON file."""
-    try:
-        return Candidate.from_dict(json.loads(path.read_text()), str(path))
-    except FileNotFoundError as e:
-        raise HarnessError(f"candidate={path}: no such file", "give a candidate.json of a run folder") from e
-    except json.JSONDecodeError as e:
-        raise HarnessError(f"{path}:{e.lineno}: not JSON ({e.msg})", "write the file again") from e
-
-
 def _options(kind: type, raw: dict[str, Any], where: str) -> Any:
     allowed = list(kind.__dataclass_fields__)
     for key in raw:

@@ -1,22 +1,46 @@
-"""A run's folder: the files that a trial or a final training leaves, by name; written and read here alone."""
+"""A run's folder: the files that a trial or a final training leaves, by name; written and read here alone.
+
+candidate.json, latency.json, result.json (a trial's), run.json (a final training's); `record.journal` has the rows of
+metrics.jsonl.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from harness.data.prepare import Preprocessing
+from harness.errors import HarnessError
 from harness.record import files
 from harness.record.candidate import Candidate
 from harness.record.result import Result
+from harness.record.run import Run
 
-CANDIDATE, LATENCY, RESULT = "candidate.json", "latency.json", "result.json"
+CANDIDATE, LATENCY, RESULT, RUN = "candidate.json", "latency.json", "result.json", "run.json"
+AGAIN = "run the same train.py command again"
 
 
 def write_candidate(folder: Path, candidate: Candidate) -> None:
-    """Write what is trained."""
+    """Write what is trained; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / CANDIDATE, candidate.to_dict())
+
+
+def read_candidate(path: Path) -> Candidate:
+    """Read what was trained. path: a run folder, or a file of that form wherever it lies.
+
+    Raises:
+        HarnessError: it isn't there, or isn't a candidate.
+    """
+    file = path / CANDIDATE if path.is_dir() else path
+    try:
+        return Candidate.from_dict(json.loads(file.read_text()), str(file))
+    except FileNotFoundError as e:
+        raise HarnessError(f"candidate={path}: no such file", "give a run folder, or a candidate.json of one") from e
+    except json.JSONDecodeError as e:
+        raise HarnessError(f"{file}:{e.lineno}: not JSON ({e.msg})", "write the file again") from e
 
 
 def write_latency(folder: Path, runtime: str, latency: dict[str, Any], cached_from: str | None = None) -> None:
@@ -28,3 +52,42 @@ def write_result(folder: Path, result: Result, preprocessing: Preprocessing, ver
     """Write what a trial came to, and what is needed beside `model.onnx` to score it again."""
     extra = {"preprocessing": preprocessing.to_dict(), "versions": versions}
     files.write_json(folder / RESULT, result.to_dict() | extra)
+
+
+def read_result(folder: Path) -> Result | None:
+    """Read what a trial, or a final training, came to; None before its end."""
+    if (folder / RUN).exists():
+        return read_run(folder).metrics
+    if not (folder / RESULT).exists():
+        return None
+    raw = json.loads((folder / RESULT).read_text())
+    return Result.from_dict({f.name: raw[f.name] for f in fields(Result)})
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write the record of a final training that has ended."""
+    files.write_json(folder / RUN, run.to_dict())
+
+
+def read_run(folder: Path) -> Run:
+    """Read the record of a final training.
+
+    Raises:
+        HarnessError: the folder holds no finished run.
+    """
+    path = folder / RUN
+    try:
+        return Run.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError as e:
+        if result := read_result(folder):
+            f1 = "" if result.f1 is None else f" (F1 {result.f1:.4f})"
+            raise HarnessError(
+                f"run={folder}: a trial's folder{f1}; its network was trained on a proxy and isn't handed in",
+                f"train it long first: python train.py candidate={folder} data=...",
+            ) from e
+        raise HarnessError(
+            f"run={folder}: no finished run there (no {RUN})",
+            f"give the folder that `python train.py` printed; {AGAIN} to finish it",
+        ) from e
+    except (json.JSONDecodeError, TypeError, KeyError) as e:
+        raise HarnessError(f"{path}: not a run's record ({e})", AGAIN) from e

@@ -117,6 +117,16 @@ def scored(competition: Competition, cost: Cost, f1: float) -> float | None:
     return points(competition, figures(cost, f1)) if formula_of(competition).score else None
 
 
+def earned(competition: Competition, cost: Cost, f1: float) -> float:
+    """Return the share, 0..1, that an F1 has earned of what the formula gives for F1 at this cost.
+
+    Raises:
+        HarnessError: the formula ranks whole boards.
+    """
+    none, mine, all_ = (points(competition, figures(cost, value)) for value in (0.0, f1, 1.0))
+    return (mine - none) / (all_ - none) if all_ != none else 0.0
+
+
 def points_of_board(competition: Competition, entries: Sequence[Figures]) -> list[float]:
     """Score every entry of a board."""
     board = formula_of(competition).board

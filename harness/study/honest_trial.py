@@ -120,7 +120,9 @@ def run(
 
     if earlier:
         resume.bring(earlier, folder)
-    trained = _train(trial, task, candidate, model, cost, known, folder, mirror)
+    trained = _train(
+        trial, task, candidate=candidate, model=model, cost=cost, known=known, folder=folder, mirror=mirror
+    )
     export(trained.network, candidate.resolution_px, artefact)
     give_back()  # training's memory: the images to score are the next large thing
     logits = predict(artefact, prepare(task.score.pixels, trained.preprocessing), task.competition.threads)
@@ -164,6 +166,7 @@ class _Trained:
 def _train(
     trial: optuna.Trial,
     task: Task,
+    *,
     candidate: Candidate,
     model: torch.nn.Module,
     cost: Cost,
@@ -193,8 +196,9 @@ def _train(
 
     try:
         trained = fit(
-            model, images, small, candidate.recipe, candidate.augment, precision, seed=derive(task.seed, "fit"),
-            device=task.device, on_epoch=on_epoch, save_to=folder / resume.CHECKPOINT, save_every_s=SAVE_S,
+            model, images, preprocessing=small, recipe=candidate.recipe, how=candidate.augment, precision=precision,
+            seed=derive(task.seed, "fit"), device=task.device, on_epoch=on_epoch,
+            save_to=folder / resume.CHECKPOINT, save_every_s=SAVE_S,
         )  # fmt: skip
     except (optuna.TrialPruned, Diverged):
         resume.forget(folder)

@@ -192,31 +192,3 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
         return trials
     worst_last = study.direction == optuna.study.StudyDirection.MINIMIZE
     return sorted(trials, key=lambda t: t.value if worst_last else -t.value)
-
-
-def chosen(study: optuna.Study, which: str) -> FrozenTrial:
-    """Return a finished trial by number, or the best one.
-
-    Raises:
-        HarnessError: there is no such finished trial.
-    """
-    trials = finished(study)
-    if not trials:
-        raise HarnessError(
-            f"study={study.study_name}: no finished trial yet", "run `python tune.py` with this study.name first"
-        )
-    if which == "best":
-        if len(study.directions) > 1:
-            raise HarnessError(
-                f"trial=best: study {study.study_name} has two objectives and so no single best",
-                "choose a number from `python -m harness front study=...`",
-            )
-        return trials[0]
-    numbers = {str(t.number): t for t in trials}
-    if which not in numbers:
-        listed = ", ".join(sorted(numbers, key=int))
-        raise HarnessError(
-            f"trial={which}: not a finished trial of {study.study_name}; finished: {listed}",
-            "give trial=best or one of these numbers",
-        )
-    return numbers[which]

@@ -8,13 +8,15 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
+from harness.rules.competition import Competition
 from harness.search.front import front, table
 from harness.study import refused
+from harness.study.best import doubt
 from harness.study.study import finished
 
 
-def summarise(study: optuna.Study, folder: Path) -> None:
-    """Print the best trials of a study and what to do next."""
+def summarise(study: optuna.Study, folder: Path, competition: Competition) -> None:
+    """Print the best trials of a study and what to do next; say so where the best is so by time alone."""
     best, several = finished(study)[:5], len(study.directions) > 1
     trials = study.get_trials(deepcopy=False)
     if said := refused.words(refused.counts(trials)):
@@ -27,6 +29,8 @@ def summarise(study: optuna.Study, folder: Path) -> None:
     shown = front(finished(study)) if several else best
     title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"
     Console(width=None if sys.stdout.isatty() else 140).print(table(shown, title))
+    if words := doubt(study, competition):
+        print(f"note:  {words}")
     number = shown[0].number if several else "best"
     print(f"runs:  {folder}")
     print(f"next:  python train.py study={study.study_name} trial={number}")

@@ -98,7 +98,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
         competition=plan.competition.rules(), seed=plan.seed, metrics=measured, versions=versions(),
         train_s=round(train_s, 1),
     )  # fmt: skip
-    run.write(plan.folder)
+    run_folder.write_run(plan.folder, run)
     return run
 
 
@@ -153,8 +153,8 @@ def _fit(
 
         try:
             return fit(
-                model, images, how, recipe, plan.candidate.augment, precision, seed=derive(plan.seed, "fit"),
-                device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
+                model, images, preprocessing=how, recipe=recipe, how=plan.candidate.augment, precision=precision,
+                seed=derive(plan.seed, "fit"), device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
             )  # fmt: skip
         except Diverged as e:
             lr = recipe.optimizer["lr"]

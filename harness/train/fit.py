@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import distributed, nn
 from torch.optim.swa_utils import AveragedModel
 
 from harness.data.augment import Augment
 from harness.data.loader import batches, normalised
 from harness.data.prepare import Preprocessing
 from harness.data.split import Images
+from harness.errors import HarnessError
 from harness.record.recipe import Recipe
 from harness.train import checkpoint
 from harness.train.heap import keep
@@ -56,6 +57,10 @@ def fit(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     save_to: Path | None = None,
     save_every_s: float = 0.0,
+    begin: Path | None = None,
+    stop: int | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> nn.Module:
     """Train a network on images of its own resolution and return the weights to judge.
 
@@ -63,9 +68,19 @@ def fit(
     and a run that finds it there goes on from it to the same result: order and augmentation depend on
     (seed, epoch, batch) alone. on_epoch may raise to stop.
 
+    recipe.epochs is the horizon of the schedule. stop: the epoch of it to end after, with the state saved; a later call
+    goes on from there to the result of one go. begin: a state that another call saved, to go on from where save_to
+    isn't there.
+
+    rank, world: this process's number among those that train together, in the default group of torch.distributed. Each
+    takes its share of every batch, and gradients are those of the whole batch; batch norm sees its process's share.
+    The first process saves.
+
     Raises:
         Diverged: the loss became infinite or not a number.
+        HarnessError: the state to begin from isn't whole; a batch has fewer images than there are processes.
     """
+    _check_shares(min(recipe.batch, len(images)), world)
     keep()
     STARTS[recipe.start](model, images.pixels, preprocessing)
     model = precision.place(model.to(device))
@@ -74,12 +89,17 @@ def fit(
     judged = average.module if recipe.ema else model
     steps = max(1, len(images) // recipe.batch)
     peaks = [group["lr"] for group in optimizer.param_groups]
-    begin, saved = _resume(save_to, model, average, optimizer), time.monotonic()
+    last = recipe.epochs if stop is None else min(stop, recipe.epochs)
+    state = save_to if save_to and save_to.exists() else begin
+    first, saved = _resume(state, model, average, optimizer), time.monotonic()
+    if first > last:
+        raise HarnessError(f"{state}: trained for {first} epochs, past epoch {last}", f"stop at {first} or later")
 
-    for epoch in range(begin, recipe.epochs):
+    for epoch in range(first, last):
         start, total = time.perf_counter(), 0.0
         model.train()
-        for step, (x, y) in enumerate(batches(images.pixels, images.labels, how, recipe.batch, seed, epoch)):
+        shares = batches(images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world)
+        for step, (x, y) in enumerate(shares):
             done = (epoch * steps + step + 0.5) / (recipe.epochs * steps)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * SCHEDULES[recipe.schedule](done)
@@ -89,6 +109,7 @@ def fit(
             loss = F.cross_entropy(logits.float(), y.to(device), label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            loss = _whole(model, loss.detach(), len(y) / min(recipe.batch, len(images)), world)
             optimizer.step()
             if recipe.ema:
                 average.update_parameters(model)
@@ -100,10 +121,30 @@ def fit(
         seconds = time.perf_counter() - start
         judged.eval()
         on_epoch(Epoch(epoch + 1, total / steps, seconds, steps * recipe.batch / seconds, judged))
-        if save_to and time.monotonic() - saved >= save_every_s:
+        paused = epoch + 1 == stop
+        if save_to and rank == 0 and (paused or time.monotonic() - saved >= save_every_s):
             saved = time.monotonic()
             checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
     return judged.eval()
+
+
+def _check_shares(images: int, world: int) -> None:
+    if images < world:
+        raise HarnessError(f"recipe.batch: {images} images a batch for {world} processes", "set a larger recipe.batch")
+
+
+@torch.no_grad()
+def _whole(model: nn.Module, loss: torch.Tensor, share: float, world: int) -> torch.Tensor:
+    """Turn loss and gradients of this process's share of a batch into those of the whole batch."""
+    if world == 1:
+        return loss
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    parts = [loss, *gradients]
+    flat = torch.cat([part.reshape(-1).float() for part in parts]) * share
+    distributed.all_reduce(flat)
+    for part, summed in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+        part.copy_(summed.view_as(part))
+    return loss
 
 
 def _moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
@@ -127,7 +168,7 @@ def _state(epoch: int, model: nn.Module, average: nn.Module, optimizer: torch.op
 
 def _resume(path: Path | None, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load a saved state where there is one; return the epochs already done."""
-    if path is None or not path.exists():
+    if path is None:
         return 0
     state = checkpoint.load(path)
     for name, part in (("model", model), ("average", average), ("optimizer", optimizer)):

@@ -117,3 +117,21 @@ def test_training_and_judging_see_the_same_input():
     x = normalised(torch.from_numpy(pixels), how, torch.device("cpu"))
     assert x.shape == (5, 3, 8, 8) and x.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(x.numpy(), prepare(pixels, how), atol=1e-5)
+
+
+@given(count=st.integers(8, 90), size=st.integers(8, 40), world=st.integers(1, 8), seed=st.integers(0, 3))
+@settings(max_examples=40)
+def test_the_shares_of_all_ranks_make_up_the_batch(count: int, size: int, world: int, seed: int):
+    """Batch by batch each image is one rank's, with its label, and augmented as if one process took them all."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8), np.arange(count, dtype=np.int64)
+    whole = list(batches(pixels, labels, Augment(2, 9, True, 0.25, 0.25), size, seed, 1))
+    ranks = [
+        list(batches(pixels, labels, Augment(2, 9, True, 0.25, 0.25), size, seed, 1, r, world)) for r in range(world)
+    ]
+    for number, (x, y) in enumerate(whole):
+        shares = [rank[number] for rank in ranks]
+        assert len(ranks[0]) == len(whole) and max(map(len, (s[1] for s in shares))) <= -(-len(y) // world)
+        found = {int(label): image for share in shares for image, label in zip(*share, strict=True)}
+        assert sorted(found) == sorted(y.tolist()) and sum(len(s[1]) for s in shares) == len(y)
+        assert all(torch.equal(found[int(label)], image) for image, label in zip(x, y, strict=True))

@@ -147,7 +147,7 @@ def test_a_course_model_is_trained_without_a_study(job: Job) -> None:
     run(job.folder, "train.py", f"model={file}", "resolution_px=16", "recipe.epochs=1", *places(job.folder))
     record = json.loads((job.folder / "runs" / "final" / "course" / "run.json").read_text())
     assert [s["block"] for s in record["candidate"]["model"]["stages"]] == ["conv", "inverted_v3"]
-    assert record["data"]["name"] == "digits" and record["metrics"]["latency_ms"] > 0
+    assert record["data"]["name"] == "digits" and record["metrics"]["cost"]["latency_ms"] > 0
 
 
 def judged(job: Job, entry: Path) -> str:

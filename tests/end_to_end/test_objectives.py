@@ -10,7 +10,6 @@ import pytest
 from commands import run
 
 from harness import verbs
-from harness.errors import HarnessError
 from harness.search.attributes import result_of
 from harness.study.study import Shared, load
 
@@ -70,11 +69,3 @@ def test_points_can_not_be_searched_where_a_trial_has_none(tmp_path: Path) -> No
     """The error says what to search for instead."""
     said = run(tmp_path, "tune.py", BOARD, *SMALL, *place(tmp_path), code=2).stderr
     assert "study.objective=pareto" in said and "study.objective=f1" in said and "Traceback" not in said
-
-
-def test_an_unknown_objective_names_those_there_are(tmp_path: Path) -> None:
-    """Before anything is started."""
-    from harness.study.study import Study
-
-    with pytest.raises(HarnessError, match="study.objective: unknown 'f2'; allowed: f1, pareto, points"):
-        Study(objective="f2")

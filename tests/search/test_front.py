@@ -13,9 +13,11 @@ from rich.console import Console
 
 from harness.data.augment import Augment
 from harness.models.spec import ModelSpec, Stage
-from harness.record.candidate import Candidate, read
+from harness.record.candidate import Candidate
 from harness.record.recipe import Recipe
 from harness.record.result import Cost, Result
+from harness.record.run_folder import read_candidate
+from harness.rules.competition import Competition
 from harness.search.attributes import result_of
 from harness.search.front import front, save, table
 from harness.study.summary import summarise
@@ -57,7 +59,7 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> N
 def test_saved_candidates_come_back(tmp_path: Path) -> None:
     """A file a trial, which `train.py candidate=` reads as what it was."""
     paths = save([finished(0.5, 1.0)], tmp_path / "front")
-    assert [read(p) for p in paths] == [CANDIDATE]
+    assert [read_candidate(p) for p in paths] == [CANDIDATE]
 
 
 def test_the_table_shows_figures_and_blocks() -> None:
@@ -70,7 +72,7 @@ def test_the_table_shows_figures_and_blocks() -> None:
 
 def test_a_study_without_a_finished_trial_says_where_the_reasons_are(tmp_path: Path, capsys: Any) -> None:
     """No empty table."""
-    summarise(optuna.create_study(study_name="s"), tmp_path)
+    summarise(optuna.create_study(study_name="s"), tmp_path, Competition())
     assert f"{tmp_path}/*/error.txt" in capsys.readouterr().out
 
 
@@ -82,7 +84,7 @@ def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path, capsys: 
     attrs = finished(0.5, 1.0).user_attrs
     double.add_trials([create_trial(values=[0.1, 9.0], user_attrs=finished(0.1, 9.0).user_attrs)])
     double.add_trials([create_trial(values=[0.5, 1.0], user_attrs=attrs)])
-    summarise(single, tmp_path)
+    summarise(single, tmp_path, Competition())
     assert "train.py study=s trial=best" in capsys.readouterr().out
-    summarise(double, tmp_path)
+    summarise(double, tmp_path, Competition())
     assert "train.py study=d trial=1" in capsys.readouterr().out

@@ -19,7 +19,8 @@ from harness.launch.start import Job
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
-from harness.study.study import Definition, Shared, Study, chosen, finished, join, load
+from harness.study.best import chosen
+from harness.study.study import Definition, Shared, Study, finished, join, load
 
 DEFINITION = Definition(
     data={"name": "digits", "options": {"root": "/here", "seed": 0}, "fingerprint": "f" * 64},
@@ -172,7 +173,7 @@ def test_two_objectives_have_no_best(url: str) -> None:
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),
         ({"pruner": "medium"}, "study.pruner: .*median"),
         ({"pruner": "halving"}, "study.pruner: .*halving.*allowed: median, none"),
-        ({"objective": "f1"}, "study.objective: .*points"),
+        ({"objective": "f2"}, "study.objective: .*allowed: f1, pareto, points"),
     ],
 )
 def test_a_wrong_setting_names_itself(wrong: dict[str, Any], message: str) -> None:
