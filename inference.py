@@ -30,7 +30,10 @@ def main(arguments: list[str]) -> None:
     settings: config.Submit = config.load("submit", overrides)
     competition = Competition(**run.competition)
     dataset = load(*config.data_options(settings.data))
-    entry = pack(Path(folder), run.to_dict(), dataset, name, Path(settings.submissions), competition, settings.force)
+    content = run.to_dict() | {
+        "metrics": run.metrics.figures()
+    }  # an entry says what it is worth, not the counts behind
+    entry = pack(Path(folder), content, dataset, name, Path(settings.submissions), competition, settings.force)
     print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
     print(f"next:  python -m harness score {entry}")
 

@@ -6,6 +6,7 @@
     python train.py study=cifar10-vgg trial=17 recipe.epochs=100
     python train.py candidate=runs/ours/00017 data=cifar10 data.root=PATH
     python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
+    python train.py study=ours trial=17 weights=runs/final/NAME/weights.pt    begin with a run's weights
 
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
 """
@@ -74,6 +75,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     from harness.train import final
     from harness.train.device import device_of
     from harness.train.precision import fixed
+    from harness.train.start import source
 
     check(settings.track)
     threads = settings.threads or cores()
@@ -83,7 +85,9 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     if settings.recipe.lr is not None:
         recipe = replace(recipe, optimizer=recipe.optimizer | {"lr": settings.recipe.lr})
     augment = replace(candidate.augment, **{k: v for k, v in asdict(settings.augment).items() if v is not None})
-    candidate = replace(candidate, recipe=recipe, augment=augment)
+    weights = source(Path(settings.weights)) if settings.weights else candidate.weights
+    recipe = replace(recipe, start="he") if weights else recipe  # as the weights are
+    candidate = replace(candidate, recipe=recipe, augment=augment, weights=weights)
     data_name, options = config.data_options(settings.data)
     folder = Path(settings.runs) / "final" / name
     plan = final.Plan(

@@ -96,6 +96,7 @@ class Train:
     candidate: str = ""
     model: str = ""
     resolution_px: int = 0
+    weights: str = ""
     recipe: Schedule = field(default_factory=Schedule)
     augment: Change = field(default_factory=Change)
     hold_out: bool = False

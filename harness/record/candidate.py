@@ -14,26 +14,47 @@ from harness.models.course import read_course
 from harness.models.spec import ModelSpec
 from harness.record.recipe import Recipe
 
-PARTS = ("model", "resolution_px", "augment", "recipe")
+PARTS = ("model", "resolution_px", "augment", "recipe", "weights")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights to begin with. name: its path. sha256: of its content, 64 hex digits."""
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network, its input size, its augmentation and its recipe."""
+    """A network, its input size, its augmentation and its recipe. weights: to begin with; None for random ones.
+
+    Raises:
+        HarnessError: the recipe would write over the weights.
+    """
 
     model: ModelSpec
     resolution_px: int
     augment: Augment
     recipe: Recipe
+    weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights and self.recipe.start != "he":
+            raise HarnessError(
+                f"recipe.start={self.recipe.start}: would write over the weights of {self.weights.name}",
+                "leave recipe.start at he, or give no weights",
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
+        """Return plain JSON values; `weights` only where there are some."""
+        plain = {
             "model": self.model.to_dict(),
             "resolution_px": self.resolution_px,
             "augment": asdict(self.augment),
             "recipe": self.recipe.to_dict(),
         }
+        return plain | ({"weights": asdict(self.weights)} if self.weights else {})
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], where: str = "candidate") -> Candidate:
@@ -55,11 +76,18 @@ class Candidate:
             int(raw["resolution_px"]),
             _options(Augment, raw.get("augment", {}), f"{where}.augment"),
             _options(Recipe, raw.get("recipe", {}), f"{where}.recipe"),
+            None if raw.get("weights") is None else _weights(raw["weights"], f"{where}.weights"),
         )
 
     def digest(self) -> str:
         """Hash the canonical JSON (16 hex digits): equal digests build and train the same network."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _weights(raw: Any, where: str) -> Weights:
+    if not isinstance(raw, dict) or set(raw) != {"name", "sha256"}:
+        raise HarnessError(f"{where}: {raw!r}; allowed: name and sha256", "write both: the file's path and its hash")
+    return Weights(str(raw["name"]), str(raw["sha256"]))
 
 
 def _options(kind: type, raw: dict[str, Any], where: str) -> Any:

@@ -22,7 +22,6 @@ from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.result import result
-from harness.models.build import build
 from harness.record import run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
@@ -45,6 +44,7 @@ from harness.train.fit import predict as predict_in_memory
 from harness.train.footprint import never_fits, training_gb, wait_for_memory
 from harness.train.heap import give_back
 from harness.train.precision import Precision, probe
+from harness.train.start import network
 
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are
 SAVE_S = 10.0  # between checkpoints: what a dead worker's trial costs at most, beside its lease
@@ -102,7 +102,7 @@ def run(
     run_folder.write_candidate(folder, candidate)
     mirror.describe({"candidate": candidate.to_dict(), "fidelity": task.proxy.fidelity()})
 
-    model = build(candidate.model, len(task.classes), candidate.resolution_px, seed=derive(task.seed, "weights"))
+    model = network(candidate, len(task.classes), derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
     macs, parameters = macs_of_onnx(artefact), parameters_of_onnx(artefact)
     gate.refuse_dear(task.gate, macs=macs, parameters=parameters)

@@ -33,7 +33,8 @@ def pack(
 ) -> Path:
     """Write the entry `root/name` from a run and return its folder; it appears whole or not at all.
 
-    run: the content of the run's run.json. root: the folder of all entries. force: replace an entry of that name.
+    run: the content of the run's run.json, its metrics as figures for people. root: the folder of all entries.
+    force: replace an entry of that name.
 
     Raises:
         HarnessError: the name is taken or no name, the run isn't finished, or the data are not those of the run.

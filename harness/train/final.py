@@ -21,7 +21,6 @@ from harness.measure.fastest import timed
 from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.result import result
-from harness.models.build import build
 from harness.record import files, run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
@@ -36,6 +35,7 @@ from harness.train import checkpoint
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.footprint import too_big, training_gb
 from harness.train.precision import Precision, probe
+from harness.train.start import network
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     how = Preprocessing(candidate.resolution_px, *statistics(images.pixels))
     images = Images(resize(images.pixels, candidate.resolution_px), images.labels, images.names)
     precision = Precision(**begun["precision"])
-    model = build(
-        candidate.model, len(plan.dataset.classes), candidate.resolution_px, seed=derive(plan.seed, "weights")
-    )
+    model = network(candidate, len(plan.dataset.classes), derive(plan.seed, "weights"))
     print(f"run {plan.folder}: {len(images)} images at {candidate.resolution_px} px, {candidate.recipe.epochs} epochs, "
           f"{precision.layout} {precision.dtype}, {plan.threads} threads", flush=True)  # fmt: skip
     trained = _fit(plan, model, images, how, precision, mirror)
@@ -117,10 +115,11 @@ def _begin(plan: Plan) -> dict[str, Any]:
             )
         return begun
     # found once and kept: a resumed run must compute in the same way
-    model = build(plan.candidate.model, len(plan.dataset.classes), plan.candidate.resolution_px)
-    if reason := too_big(training_gb(model, plan.candidate.resolution_px, plan.candidate.recipe.batch)):
+    side_px, batch = plan.candidate.resolution_px, plan.candidate.recipe.batch
+    model = network(plan.candidate, len(plan.dataset.classes), derive(plan.seed, "weights"))
+    if reason := too_big(training_gb(model, side_px, batch)):
         raise HarnessError(f"run {plan.folder}: {reason}", "set a smaller recipe.batch or resolution_px")
-    found = plan.precision or probe(model, plan.candidate.resolution_px, plan.candidate.recipe.batch, plan.device)
+    found = plan.precision or probe(model, side_px, batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
     run_folder.write_candidate(plan.folder, plan.candidate)
     files.write_json(path, begun, durable=True)

@@ -150,6 +150,16 @@ def test_a_course_model_is_trained_without_a_study(job: Job) -> None:
     assert record["data"]["name"] == "digits" and record["metrics"]["cost"]["latency_ms"] > 0
 
 
+def test_a_training_begins_with_the_weights_of_a_run(job: Job) -> None:
+    """Over 5 s: a command that imports torch and measures. Its record names their file and its hash."""
+    (trained,) = (p for p in (job.folder / "runs" / "final").iterdir() if p.name != "course" and p.name != "on")
+    weights = trained / "weights.pt"
+    chosen = [f"candidate={trained}", f"weights={weights}", "data=digits", "run=on", "recipe.epochs=1"]
+    run(job.folder, "train.py", *chosen, *places(job.folder))
+    record = json.loads((job.folder / "runs" / "final" / "on" / "run.json").read_text())
+    assert record["candidate"]["weights"] == {"name": str(weights), "sha256": sha256(weights.read_bytes()).hexdigest()}
+
+
 def judged(job: Job, entry: Path) -> str:
     """What the judge says of an entry that it must refuse."""
     done = run(job.folder, "-m", "harness", "score", str(entry), *board(job.folder), "track=disabled", code=2)

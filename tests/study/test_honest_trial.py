@@ -347,6 +347,21 @@ def test_the_pruner_stops_a_trial_at_a_rung(task: honest_trial.Task, tmp_path: P
     assert not (tmp_path / "result.json").exists()
 
 
+def test_a_trial_for_f1_alone_is_pruned_by_its_f1_and_refused_by_no_points(
+    task: honest_trial.Task, tmp_path: Path
+) -> None:
+    """The cap on latency still holds; a trial with better points than can be had makes nothing hopeless."""
+    alone = replace(task, objective="f1")
+    trial = asked(optuna.pruners.ThresholdPruner(lower=1.1))
+    with pytest.raises(optuna.TrialPruned, match=r"^pruner: heading for F1 0\.\d+ after 2 of 5 epochs$"):
+        run(alone, tmp_path / "0", Known(0, 0.0), trial=trial)
+    assert trial.study.trials[0].intermediate_values == {2: Journal(tmp_path / "0").rows()[1]["f1_forecast"]}
+    with pytest.raises(optuna.TrialPruned, match="^gate: latency_ms .* over the limit 0.0001$"):
+        run(replace(alone, gate=Gate(max_latency_ms=1e-4)), tmp_path / "1")
+    result = run(replace(alone, proxy=replace(task.proxy, epochs=1)), tmp_path / "2")
+    assert OBJECTIVES["f1"].values(result) == (result.f1,)
+
+
 def test_a_loss_that_is_no_number_fails_with_its_reason(task: honest_trial.Task, tmp_path: Path) -> None:
     """A step so long that the weights overflow."""
     recipe = {"batch": 64, "optimizer": {"name": "sgd", "lr": 1e30, "momentum": 0.9, "nesterov": False}}
