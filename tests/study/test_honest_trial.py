@@ -352,11 +352,11 @@ def test_a_trial_for_f1_alone_is_pruned_by_its_f1_and_refused_by_no_points(
 ) -> None:
     """The cap on latency still holds; a trial with better points than can be had makes nothing hopeless."""
     alone = replace(task, objective="f1")
-    trial = asked(optuna.pruners.ThresholdPruner(lower=1.1))
-    with pytest.raises(optuna.TrialPruned, match=r"^pruner: heading for F1 0\.\d+ after 2 of 5 epochs$"):
-        run(alone, tmp_path / "0", Known(0, 0.0), trial=trial)
-    assert trial.study.trials[0].intermediate_values == {2: Journal(tmp_path / "0").rows()[1]["f1_forecast"]}
-    with pytest.raises(optuna.TrialPruned, match="^gate: latency_ms .* over the limit 0.0001$"):
+    trial, better = asked(), [rival(n, 1e-6, f1=0.99, rungs={2: 0.98}) for n in range(ENOUGH)]
+    with pytest.raises(optuna.TrialPruned, match=r"^pruner: f1 heading for 0\.\d+ after 2 epochs, half of .* 0\.99"):
+        run(alone, tmp_path / "0", *better, trial=trial)
+    assert trial.study.trials[0].intermediate_values == {2: Journal(tmp_path / "0").rows()[1]["f1"]}
+    with pytest.raises(Refused, match="^gate: latency_ms .* over the limit 0.0001$"):
         run(replace(alone, gate=Gate(max_latency_ms=1e-4)), tmp_path / "1")
     result = run(replace(alone, proxy=replace(task.proxy, epochs=1)), tmp_path / "2")
     assert OBJECTIVES["f1"].values(result) == (result.f1,)
