@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 ALONE := tests/chaos tests/chaos_board tests/end_to_end tests/measure tests/judge
 BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1 worker_scaling \
-	judge board_page
+	judge board_page engines
 
 help:            ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18

@@ -2,6 +2,7 @@
 
 python inference.py run=runs/final/NAME name=NAME            writes submissions/NAME/
 python inference.py run=runs/final/NAME name=NAME force=true     replaces an entry of that name
+python inference.py run=runs/final/NAME name=NAME competition=NAME   for another competition than it was trained for
 """
 
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
-from harness.rules.competition import Competition
 
 
 def main(arguments: list[str]) -> None:
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     run = read_run(Path(folder))
     overrides = [*config.of_study(run.data, run.competition, arguments), *arguments]
     settings: config.Submit = config.load("submit", overrides)
-    competition = Competition(**run.competition)
+    competition = config.competition_of(run.competition, arguments, settings.competition)
     dataset = load(*config.data_options(settings.data))
     content = run.to_dict() | {
         "metrics": run.metrics.figures()

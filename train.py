@@ -20,7 +20,6 @@ from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
 from harness.measure.machine import cores
-from harness.rules.competition import Competition
 
 
 def main(arguments: list[str]) -> None:
@@ -36,9 +35,11 @@ def main(arguments: list[str]) -> None:
         which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
         number = which.number
         by_points = (config.given(arguments, "trial") or "best") == "best"
-        if by_points and (words := doubt(shared.optuna, Competition(**shared.definition.competition))):
+        if by_points and shared.definition.is_whole and (words := doubt(shared.optuna, shared.definition.rules())):
             print(f"note:  {words}", flush=True)
-        arguments = [*config.of_study(shared.definition.data, shared.definition.competition, arguments), *arguments]
+        data = shared.definition.data
+        there = data | {"options": data["options"] | shared.here}  # where they lay for whoever made the study
+        arguments = [*config.of_study(there, shared.definition.competition, arguments), *arguments]
     settings: config.Train = config.load("train", arguments)
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
@@ -94,7 +95,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         candidate=candidate, dataset=load_data(data_name, options), data_options=asdict(options),
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
         precision=fixed(settings.layout, settings.dtype), threads=threads, hold_out=settings.hold_out,
-        folder=folder, reference_cache=Path(settings.runs) / "reference",
+        folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:

@@ -24,19 +24,23 @@ from sqlalchemy import Engine
 from harness.board import competitions, log, store, tables, teams
 from harness.board.competitions import Hosted
 from harness.data.split import Dataset, Images
+from harness.judge.bootstrap import DRAWS, f1_to_text
 from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, points
 from harness.web import serve
 from harness.web.app import create_app
 
 BATCH = 10_000
+KEPT = f1_to_text(np.clip(0.7 + 0.01 * np.random.default_rng(0).standard_normal(DRAWS), 0, 1))
+"""About as long as what the judge keeps of F1; the public board doesn't look at it while the Ladder is on."""
 
 
 def host(engine: Engine) -> Hosted:
     """Host a competition on a few made-up images."""
     labels = np.arange(2000) % 2
     part = Images(np.zeros((2000, 2, 2, 3), np.uint8), labels, tuple(map(str, range(2000))))
-    rules = Competition(name="large", contest={"data": {"name": "large", "options": {}}})
+    reference = {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 2}
+    rules = Competition(name="large", reference=reference, contest={"data": {"name": "large", "options": {}}})
     return competitions.create(engine, rules, Dataset("large", ("a", "b"), part, part, part))
 
 
@@ -67,7 +71,7 @@ def _entry(hosted: Hosted, i: int, team: int, placed: bool, f1: float) -> dict[s
 
 
 def _verdict(hosted: Hosted, i: int, f1: float, ratio: float) -> dict[str, Any]:
-    score = points(hosted.competition, Figures(f1, ratio, ratio, 1e6))
+    score = points(hosted.competition, Figures(f1, ratio, 1e6))
     return {
         "id": i + 1, "entry_id": i + 1, "terms": hosted.terms, "formula": hosted.competition.formula,
         **dict.fromkeys(("points", "points_public", "points_private"), score),
@@ -75,7 +79,8 @@ def _verdict(hosted: Hosted, i: int, f1: float, ratio: float) -> dict[str, Any]:
         "ratio": ratio, "ratio_low": ratio * 0.99, "ratio_high": ratio * 1.01, "latency_ms": ratio,
         "latency_low_ms": ratio * 0.99, "latency_high_ms": ratio * 1.01, "macs": 10**6, "size_bytes": 250_000,
         "agreement": 1.0, "checks": {}, "sandbox": "strict", "seconds": 30.0, "samples": {}, "machine": {},
-        "created": "2026-11-25T12:00:00+00:00",
+        "created": "2026-11-25T12:00:00+00:00", "predicted": KEPT, "f1_draws": KEPT, "f1_public_draws": KEPT,
+        "f1_private_draws": KEPT,
     }  # fmt: skip
 
 

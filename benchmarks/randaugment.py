@@ -24,6 +24,7 @@ from paired import compared, publish
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
+from train_throughput import NETWORKS
 
 from harness.data.augment import Augment, augment
 from harness.data.loader import normalised
@@ -44,18 +45,7 @@ TENSOR, ALBUMENTATIONS = "torchvision, tensor", "albumentations"
 WHOLE = "torchvision, tensor: same operation for the whole batch"
 SHOWN = (OURS, PIL, TENSOR, ALBUMENTATIONS, WHOLE)
 
-RESIDUAL_NET = ModelSpec.from_dict(
-    {
-        "stages": [
-            {"block": "conv", "channels": 32, "kernel": 3},
-            {"block": "conv", "channels": 64, "stride": 2},
-            {"block": "conv", "channels": 64, "repeat": 2, "residual": True},
-            {"block": "conv", "channels": 128, "stride": 2},
-            {"block": "conv", "channels": 256, "stride": 2},
-            {"block": "conv", "channels": 256, "repeat": 2, "residual": True},
-        ]
-    }
-)
+RESIDUAL_NET = ModelSpec.from_dict({"stages": NETWORKS["residual"]})
 
 
 def photographs(count: int, side_px: int, rng: np.random.Generator) -> np.ndarray:

@@ -41,8 +41,9 @@ from harness.runtime.export import export
 from harness.search.duplicates import refuse
 from harness.search.gate import Known
 from harness.search.pruning import below_median
+from harness.study.definition import Definition
 from harness.study.storage import together
-from harness.study.study import PATIENCE_S, SAMPLERS, Definition, Shared, Study, join
+from harness.study.study import PATIENCE_S, SAMPLERS, Shared, Study, join
 from harness.study.worker import work
 from harness.track.mirror import mirrored
 from harness.train.heap import give_back
@@ -62,7 +63,10 @@ ATTRIBUTES: dict[str, Any] = {
     "cost": COST.to_dict(),
     "result": RESULT.to_dict(),
 }
-DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
+DEFINITION = Definition(
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={}, proxy={},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 NET = {
     "stages": [
         {"block": "conv", "channels": 32, "kernel": 3},

@@ -1,13 +1,14 @@
-"""How many workers one database keeps busy: 1 to 64 of them with a stub objective of 1 s, beside stock Optuna.
+"""How many workers one database keeps busy: 1 to 64 of them with a stub objective of 10 s, beside stock Optuna.
 
 Both sides on one PostgreSQL, by turns, each in new tables: a trial suggests 4 parameters, notes 2 attributes, reports
-twice and sleeps 1 s in all; a random sampler, no pruner. Ours as `worker.work` does it. The peer is Optuna as its
-documentation advises for workers that may die: `study.optimize` with heartbeat, RetryHeartbeatStaleTrialCallback and
-MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run (none of fewer than ten).
+twice and sleeps 10 s in all, a third of what a `small_cifar` trial takes; a random sampler, no pruner. Ours as
+`worker.work` does it. The peer is Optuna as its documentation advises for workers that may die: `study.optimize` with
+heartbeat, RetryHeartbeatStaleTrialCallback and MaxTrialsCallback. One worker in ten is killed with kill -9 in mid-run
+(none of fewer than ten).
 
-Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from a second after
-all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished, `twice`:
-trials begun by two workers or finished beyond the budget, both over all our runs. Runs 10 to 17 minutes.
+Efficiency: seconds asleep in stubs that were finished, by the seconds that living workers had, from the time of a trial
+after all were let go until the budget's last trial is begun. `lost`: trials of the budget that were never finished,
+`twice`: trials begun by two workers or finished beyond the budget, both over all our runs. Runs half an hour.
 """
 
 from __future__ import annotations
@@ -36,21 +37,25 @@ from paired import compared, publish
 
 from harness.record.result import Cost, Result
 from harness.study import ledger
+from harness.study.definition import Definition
 from harness.study.storage import together
-from harness.study.study import Definition, Study, join
+from harness.study.study import Study, join
 from harness.study.worker import work
 
 WORKERS = (1, 4, 16, 32, 64)
 ROUNDS = {64: 2}  # of the others one
-TRIALS = 12  # a worker
-STUB_S = 1.0
-LIMIT_S = 240.0  # a run, twenty times what it takes at best; what the peer hasn't finished by then is told as lost
-LEASE_S = 6.0  # ours; the peer's heartbeat is as frequent, and its grace period as long
+TRIALS = 6  # a worker
+STUB_S = 10.0
+LIMIT_S = 600.0  # a run, ten times what it takes at best; what the peer hasn't finished by then is told as lost
+LEASE_S = 30.0  # ours; the peer's heartbeat is as frequent, and its grace period as long
 COST = Cost(
     macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
     ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",
 )  # fmt: skip
-DEFINITION = Definition({"name": "none"}, {}, {}, {"formula": "boostcamp2021b"}, "points")
+DEFINITION = Definition(
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={}, proxy={},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 CONTEXT = get_context("forkserver")
 # by names that are found wherever this is run from: 64 workers that each import torch themselves take 24 GB
 CONTEXT.set_forkserver_preload(["optuna.study", "harness.study.ledger", "harness.study.worker"])
@@ -72,7 +77,7 @@ def suggest(trial: optuna.Trial) -> float:
 
 
 def stub(trial: optuna.Trial, value: float) -> list[tuple[float, float]]:
-    """Be busy for a second and report twice; return from when to when it was."""
+    """Be busy for STUB_S and report twice; return from when to when it was."""
     busy = [sleep(0.4 * STUB_S)]
     for step in range(2):
         trial.report(value, step)

@@ -17,16 +17,18 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   submit submissions/NAME          send it to a competition's server and watch it (url=... debug=true wait=false;
                                    the token comes from HARNESS_TOKEN)
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
-                                   (runtime=onnx|openvino|eager|inductor|auto, threads=N, latency_s=S)
+                                   (runtime=onnx|openvino|auto, threads=N, latency_s=S)
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
   db stop                          stop it
   db url                           its storage.url, with the password
 
  the organiser's (docs/organiser.md):
   competition create FILE          host a competition: a YAML file, or a name in conf/competition
+  competition publish DIR          the teams' copy of its data, without labels of the test images (data.root=DIR)
   competition close|reopen|export  end it now; go on (closes=TIME); the standings as csv (to=FILE --private)
   team add|list|revoke NAME        a team and its token, which is shown once (url=https://... baseline=true)
-  work                             judge what comes in, in a sandbox (workers=N wait=false data.root=DIR)
+  team token NAME                  a new token for one that was lost; the old one lets nobody in any more
+  work                             judge what comes in, in a sandbox (workers=N wait=false data.root=DIR latency_s=S)
   serve                            the board, its API and the upload (host=0.0.0.0 port=N hosts=NAME,NAME)
   submissions                      the entries and how they stand (team=NAME last=N)
   requeue ENTRY [...]              have entries judged again

@@ -6,9 +6,10 @@ Hydra and OmegaConf are imported here and nowhere deeper.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import database
+from harness.data import published
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
 from harness.rules.competition import Competition
@@ -41,7 +43,8 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         HarnessError: a key, a choice or a type is wrong; the message names it and what is allowed.
     """
     kind = ROOTS[root]
-    texts, rest = _told_apart(kind, [*_competition_of(overrides), *overrides])
+    hints = _published_hints(overrides)
+    texts, rest = _told_apart(kind, [*_competition_of([*hints, *overrides]), *hints, *overrides])
     store = ConfigStore.instance()
     store.store(name=f"{root}_schema", node=kind)
     try:
@@ -106,6 +109,22 @@ def _competition_of(overrides: Sequence[str]) -> list[str]:
     if given(overrides, "competition") or not data.exists():
         return []
     return [f"competition={read_yaml(data)['competition']}"]
+
+
+def _published_hints(overrides: Sequence[str]) -> list[str]:
+    """Return what a published copy says to the other groups, as overrides that the command line's come after."""
+    root = (given(overrides, "data.root") or os.environ.get("HARNESS_PUBLISHED", "")).strip("\"'")
+    if given(overrides, "data") != "published" or not root:
+        return []
+    found = {name: value for name, value in published.hints(root).items() if name in HINTS}
+    name, known = str(found.pop("competition", "")), groups()["competition"]
+    hints = [f"data.{key}={json.dumps(value)}" for key, value in found.items()]
+    if given(overrides, "competition"):
+        return hints
+    if name not in known:
+        what = f"data.root={root}: is of competition '{name}'; in conf/competition there is: {', '.join(known)}"
+        raise HarnessError(what, f"put the organiser's file {name}.yaml there, or give competition=NAME")
+    return [f"competition={name}", *hints]
 
 
 def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
@@ -243,9 +262,11 @@ def of_study(data: Mapping[str, Any], competition: Mapping[str, Any], overrides:
 
 
 def competition_of(stored: Mapping[str, Any], overrides: Sequence[str], composed: Competition) -> Competition:
-    """Return a study's own competition, unless the command line asks for another."""
-    asked = any(o.startswith("competition") for o in overrides if not o.startswith("competition=" + stored["name"]))
-    return composed if asked else Competition(**stored)
+    """Return the competition of a study or a run with what the command line changes in it, or another that it names."""
+    if given(overrides, "competition") not in (None, stored["name"]):
+        return composed
+    keys = (o.partition("=")[0].split(".") for o in overrides if o.startswith("competition."))
+    return replace(Competition(**stored), **{key[1]: getattr(composed, key[1]) for key in keys})
 
 
 def _competition_choice(name: str) -> list[str]:

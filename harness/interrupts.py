@@ -1,15 +1,39 @@
-"""Interrupts that wait: Ctrl-C, SIGTERM and a time limit are exceptions which a signal's handler raises anywhere."""
+"""Interrupts: Ctrl-C, SIGTERM and a time limit are exceptions which a signal's handler raises; they can wait."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGALRM)
 """Signals whose handlers may raise; a time limit's last, since only the first one that raises is heard."""
+
+POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+"""Ctrl-C, a kill, and submitit's word for a job whose end is near."""
+
+
+def heed(heard: Callable[[], None] = lambda: None) -> None:
+    """Have the first polite signal raise KeyboardInterrupt, and the others ignored: none may break into cleaning up.
+
+    heard: is called before; a library may turn the interrupt into an error of its own.
+    """
+
+    def end(_signal: int, _frame: Any) -> None:
+        heard()
+        deaf()
+        raise KeyboardInterrupt
+
+    for polite in POLITE:
+        signal.signal(polite, end)
+
+
+def deaf() -> None:
+    """Ignore polite signals from now on."""
+    for polite in POLITE:
+        signal.signal(polite, signal.SIG_IGN)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from sqlalchemy import Engine
@@ -22,12 +23,15 @@ from harness.errors import HarnessError, pick
 from harness.record import files
 from harness.settings import Organise
 
-FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+if TYPE_CHECKING:
+    from harness.data.split import Dataset
+
+FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
 
 def competition(arguments: list[str], as_json: bool) -> None:
-    """Create, close, reopen or export a competition."""
+    """Create, publish, close, reopen or export a competition."""
     action, names, rest = _action("competition", arguments, COMPETITION)
     action(names, rest, as_json)
 
@@ -42,6 +46,25 @@ def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
     if not as_json:
         sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
         print(f"{sizes}; terms {hosted.terms[:16]}\nnext:  python -m harness team add NAME")
+
+
+def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
+    """Write the teams' copy of the data: without the labels of the test part."""
+    from harness.board.worker import check_data
+    from harness.data.published import publish
+
+    (folder,) = _named("competition publish", names, "DIR")
+    data, settings = _apart(arguments)
+    hosted = competitions.find(_open(settings), settings.competition)
+    dataset, said = _loaded(hosted.contest, data)
+    check_data(hosted, dataset)
+    publish(dataset, Path(folder), {k: said[k] for k in config.HINTS} | {"competition": hosted.name})
+    counts = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
+    if as_json:
+        print(json.dumps({"folder": folder, "fingerprint": dataset.fingerprint(), "images": counts}, indent=2))
+        return
+    print(f"wrote {folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}; test without labels")
+    print(f"next:  give it to the teams, for `python tune.py data=published data.root={folder}`")
 
 
 def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -75,7 +98,7 @@ def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
 
 
 def team(arguments: list[str], as_json: bool) -> None:
-    """Add a team and show its token once, list the teams, or revoke a token."""
+    """Add a team and show its token once, give it a new one, list the teams, or revoke a token."""
     action, names, rest = _action("team", arguments, TEAM)
     action(names, rest, as_json)
 
@@ -83,11 +106,19 @@ def team(arguments: list[str], as_json: bool) -> None:
 def _add(names: list[str], arguments: list[str], as_json: bool) -> None:
     (name,) = _named("team add", names, "NAME")
     settings = _settings(arguments)
-    added, token = teams.add(_open(settings), name, settings.url, settings.baseline)
+    _show_token(*teams.add(_open(settings), name, settings.url, settings.baseline), as_json)
+
+
+def _token(names: list[str], arguments: list[str], as_json: bool) -> None:
+    (name,) = _named("team token", names, "NAME")
+    _show_token(*teams.renew(_open(_settings(arguments)), name), as_json)
+
+
+def _show_token(team: teams.Team, token: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(added) | {"token": token}, indent=2))
+        print(json.dumps(asdict(team) | {"token": token}, indent=2))
     else:
-        print(f"team '{added.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in.")
+        print(f"team '{team.name}', token:\n  {token}\nIt is shown this once; what is stored lets nobody in.")
 
 
 def _list(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -197,7 +228,8 @@ def backup(arguments: list[str], as_json: bool) -> None:
 
 def work(arguments: list[str], as_json: bool) -> None:
     """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
-    from harness.board import crew, files, worker
+    from harness.board import files, worker
+    from harness.launch import judges
     from harness.sandbox import sandbox
 
     data, settings = _apart(arguments)
@@ -214,12 +246,13 @@ def work(arguments: list[str], as_json: bool) -> None:
         from harness.judge.judge import judge
 
         worker.work(
-            engine, root, hosted, dataset, Path(settings.runs) / "reference", judge=judge,
-            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
+            engine, root, hosted, dataset, Path(settings.runs) / "reference",
+            judge=partial(judge, latency_s=settings.latency_s), lease_s=settings.lease_s,
+            sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 
     print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)
-    crew.run(settings.workers, judging)
+    judges.run(settings.workers, judging)
 
 
 def serve(arguments: list[str], as_json: bool) -> None:
@@ -254,8 +287,14 @@ def _private(engine: Engine, hosted: Hosted) -> list[Any]:
 
 PARTS: dict[str, Callable[[Engine, Hosted], list[Any]]] = {"public": _public, "private": _private}
 Action = Callable[[list[str], list[str], bool], None]
-COMPETITION: dict[str, Action] = {"create": _create, "close": _close, "reopen": _reopen, "export": _export}
-TEAM: dict[str, Action] = {"add": _add, "list": _list, "revoke": _revoke}
+COMPETITION: dict[str, Action] = {
+    "create": _create,
+    "publish": _publish,
+    "close": _close,
+    "reopen": _reopen,
+    "export": _export,
+}
+TEAM: dict[str, Action] = {"add": _add, "list": _list, "token": _token, "revoke": _revoke}
 VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "competition": competition,
     "team": team,
@@ -307,13 +346,18 @@ def _open(settings: Organise) -> Engine:
     return store.open(settings.board.url)
 
 
-def _dataset(terms: Contest, overrides: list[str]) -> Any:
+def _dataset(terms: Contest, overrides: list[str]) -> Dataset:
     """Load a competition's data; where they lie here, conf/ or the command line says."""
+    return _loaded(terms, overrides)[0]
+
+
+def _loaded(terms: Contest, overrides: list[str]) -> tuple[Dataset, dict[str, Any]]:
+    """Load a competition's data; return them and the settings of the group `data`."""
     from harness.data.sets import load
 
     named = {"name": terms.data["name"], "options": terms.data["options"]}
     settings = config.load("submit", [*config.of_manifest(named, overrides), *overrides])
-    return load(*config.data_options(settings.data))
+    return load(*config.data_options(settings.data)), settings.data
 
 
 def _number(name: str, text: str) -> float:
@@ -327,6 +371,7 @@ def _told(hosted: Hosted, as_json: bool) -> None:
     state = "open" if hosted.open else "closed" if hosted.closed else "not open yet"
     if as_json:
         figures = {name: getattr(hosted, name) for name in ("name", "terms", "opens", "closes", "public_images")}
+        figures["split_seed_sha256"] = hosted.contest.split_seed_sha256
         print(json.dumps(figures | {"state": state, "rules": hosted.competition.rules()}, indent=2))
         return
     until = f", closes {moment(hosted.closes)}" if hosted.open and hosted.closes else ""

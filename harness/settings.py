@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.launch.crew import Ray, Slurm
+from harness.launch.launcher import Ray, Slurm
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
@@ -87,7 +87,7 @@ class Tune:
 
 @dataclass
 class Train:
-    """Settings of `train.py`."""
+    """Settings of `train.py`. latency_s: the most that timing the result takes, about."""
 
     data: dict[str, Any] = field(default_factory=dict)
     competition: Competition = field(default_factory=Competition)
@@ -102,6 +102,7 @@ class Train:
     hold_out: bool = False
     run: str = ""
     threads: int = 0
+    latency_s: float = 3.0
     seed: int = 0
     storage: Storage = field(default_factory=Storage)
     device: str = "auto"
@@ -138,7 +139,6 @@ class Db:
     folder: str = "runs/db"
     host: str = ""
     port: int = 0
-    storage: Storage = field(default_factory=Storage)
 
 
 @dataclass
@@ -154,8 +154,8 @@ class Organise:
 
     competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
     of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
-    for `audit`. workers, lease_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that
-    it may be asked by, parted by commas.
+    for `audit`. workers, lease_s, latency_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the
+    names that it may be asked by, parted by commas.
     """
 
     board: HostBoard = field(default_factory=HostBoard)
@@ -169,6 +169,7 @@ class Organise:
     head: str = ""
     workers: int = 1
     lease_s: float = 60.0
+    latency_s: float = 4.0
     wait: bool = True
     sandbox: str = "strict"
     host: str = "127.0.0.1"

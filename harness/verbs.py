@@ -15,7 +15,6 @@ from rich.table import Table
 
 from harness import config
 from harness.errors import HarnessError, pick
-from harness.rules.competition import Competition
 
 
 def front(arguments: list[str], as_json: bool) -> None:
@@ -69,7 +68,7 @@ def report(arguments: list[str], as_json: bool) -> None:
         print(json.dumps([str(p) for p in paths]))
         return
     print("\n".join(f"wrote {p}" for p in paths))
-    if words := doubt(shared.optuna, Competition(**shared.definition.competition)):
+    if words := doubt(shared.optuna, shared.definition.rules()):
         print(f"note:  {words}")
 
 
@@ -79,10 +78,11 @@ def score(arguments: list[str], as_json: bool) -> None:
     if len(names) != 1:
         raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
     from harness.board import local, store
+    from harness.data.published import names_of
     from harness.data.sets import load
     from harness.judge.judge import judge
     from harness.record import manifest
-    from harness.record.verdict import table
+    from harness.record.verdict import BULKY, table
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
@@ -93,22 +93,32 @@ def score(arguments: list[str], as_json: bool) -> None:
     place = Path(settings.runs)
     with Console(stderr=True).status("judging") as line:
         verdict = judge(
-            folder, dataset, settings.competition, place / "reference", sandbox=settings.sandbox,
+            folder, dataset, settings.competition, place / "reference", published=names_of(dataset.test.pixels),
+            sandbox=settings.sandbox, debug=dataset.hidden, latency_s=settings.latency_s,
             progress=lambda stage: line.update(f"judging: {stage}"),
         )  # fmt: skip
-    local.record(engine, entry, verdict, settings.competition)
-    shown = {k: v for k, v in verdict.to_dict().items() if k not in ("samples", "machine", "checks")}
+    if not dataset.hidden:
+        local.record(engine, entry, verdict, settings.competition)
+    part = "validation" if dataset.hidden else "test"
+    shown = {k: v for k, v in verdict.to_dict().items() if k not in BULKY} | {"f1_of": part}
     named = {"study": settings.competition.name, "run": f"score-{entry.name}", "job_type": "score", "config": {}}
     with mirrored(settings.track, place / "score" / entry.name, **named) as mirror:
         mirror.summary(shown)
     if as_json:
-        print(json.dumps(verdict.to_dict(), indent=2))
+        print(json.dumps(verdict.to_dict() | {"f1_of": part}, indent=2))
         return
     _show(shown, f"verdict on {entry.name} ({settings.competition.name})")
     _console().print(table(verdict.checks))
     if verdict.sandbox == "unsafe":
         print("judged without a sandbox, as the verdict says: that is for one's own models alone")
-    print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
+    if dataset.hidden:
+        print("the test images' labels are the organiser's: F1 and points are of the validation images, which train.py")
+        print(
+            "learns from unless hold_out=true: not stored on a board; all else is checked as the organiser's judge does"
+        )
+        print(f"next:  python -m harness submit {folder} url=https://...")
+    else:
+        print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
 
 
 def _show(figures: dict[str, Any], title: str) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from harness import config
+from harness.data import digits
+from harness.data.published import publish
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError
+from harness.rules.competition import Competition
 
 ROOT = Path(__file__).resolve().parents[1]
+HINTS = {"resolutions_px": [8, 12], "flip": False, "competition": "digits"}
 SERVER = "postgresql://u:secretpw@127.0.0.1:1/x"
 TUNE, TRAIN, SUBMIT, VERB = ["tune.py"], ["train.py"], ["inference.py"], ["-m", "harness"]
 
@@ -59,12 +63,53 @@ def test_the_data_set_chooses_its_competition(data: str):
     assert config.load("tune", [f"data={data}", "competition=taco2021"]).competition.name == "taco2021"
 
 
-@pytest.mark.parametrize("data", config.groups()["data"])
+@pytest.mark.parametrize("data", [d for d in config.groups()["data"] if d != "published"])  # which looks at its root
 def test_every_option_of_a_reader_can_be_set(data: str):
     """Also those that conf/ doesn't list, and all of them as a study stored them."""
     options = {k: "there" if v == "" else v for k, v in asdict(DATASETS[data][0]()).items()} | {"seed": 5}
     overrides = config.of_study({"name": data, "options": options}, {"name": "digits"}, [])
     assert asdict(config.data_options(config.load("train", overrides).data)[1]) == options
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], ("digits", 0.5, "openvino")),
+        (["competition=digits"], ("digits", 0.5, "openvino")),
+        (["competition=digits2"], ("digits2", 0.9, "onnx")),
+        (["competition.f1_target=0.9"], ("digits", 0.9, "openvino")),
+        (["competition=digits", "competition.f1_target=0.9"], ("digits", 0.9, "openvino")),
+    ],
+)
+def test_a_study_keeps_its_competition_unless_another_is_named(overrides: list[str], expected: tuple):
+    """By its whole name; what the command line changes in it leaves the rest as it was."""
+    stored = Competition(name="digits", f1_target=0.5, runtime="openvino").rules()
+    composed = Competition(name=config.given(overrides, "competition") or "digits", f1_target=0.9)
+    found = config.competition_of(stored, overrides, composed)
+    assert (found.name, found.f1_target, found.runtime) == expected
+
+
+def test_a_published_copy_says_what_a_search_may_choose_and_its_competition(tmp_path: Path):
+    """The command line goes first; a competition that isn't here is named."""
+    publish(digits.load(digits.DigitsOptions()), tmp_path / "own copy", HINTS)
+    named = ["data=published", f'data.root="{tmp_path}/own copy"']
+    settings = config.load("tune", named)
+    assert (settings.data["resolutions_px"], settings.data["flip"], settings.competition.name) == (
+        [8, 12],
+        False,
+        "digits",
+    )
+    settings = config.load("tune", [*named, "data.flip=true", "competition=taco2021"])
+    assert (settings.data["flip"], settings.competition.name) == (True, "taco2021")
+    publish(digits.load(digits.DigitsOptions()), tmp_path / "other", HINTS | {"competition": "mine"})
+    with pytest.raises(HarnessError, match="is of competition 'mine'; in conf/competition there is: digits"):
+        config.load("tune", ["data=published", f"data.root={tmp_path}/other"])
+
+
+@pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])
+def test_who_times_a_model_can_give_it_more_time(root: str):
+    """As the refusal on a noisy machine advises."""
+    assert config.load(root, ["latency_s=9"]).latency_s == 9
 
 
 @pytest.mark.parametrize("name", ["a b", "a,b", "é/ü", 'say "x"', "a=b", "{a}", "it's", "50%!"])
@@ -198,7 +243,9 @@ def test_help_teaches(script: list[str], tmp_path: Path):
     text = (ROOT / script[0]).read_text().split('"""')[1].strip()
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith(text)
-    assert "data=cifar10|digits|folder|taco" in done.stdout and "url: postgresql+psycopg://u:***@" in done.stdout
+    assert (
+        "data=cifar10|digits|folder|published|taco" in done.stdout and "url: postgresql+psycopg://u:***@" in done.stdout
+    )
     assert "secretpw" not in done.stdout
 
 

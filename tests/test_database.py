@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness import database
+from harness.database import mounts
 from harness.errors import HarnessError
 
 METADATA = sa.MetaData()
@@ -251,13 +252,13 @@ MOUNTED = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 )
 def test_a_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
     """Names with blanks are written in octal, a later mount hides an earlier one, and /homely isn't in /home."""
-    assert database.file_system(Path(path), MOUNTED) == kind
+    assert mounts.file_system(Path(path), MOUNTED) == kind
 
 
 def test_strange_lists_of_mounts_name_nothing() -> None:
     """What can't be read is no reason to refuse a database."""
     for text in ("", "\n\n", "22 1 254:0 / / rw", "nonsense - \n", "1 2 3 4 relative - nfs x rw"):
-        assert database.file_system(Path("/home"), text) == ""
+        assert mounts.file_system(Path("/home"), text) == ""
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "lustre", "fuse.sshfs", "fuse.glusterfs"])
@@ -266,9 +267,9 @@ def test_sqlite_on_a_network_is_refused(kind: str, tmp_path: Path, monkeypatch: 
     near, far = tmp_path / "near", tmp_path / "far"
     near.mkdir()
     (near / "link").symlink_to(far)
-    mounts = f"22 1 254:0 / / rw - ext4 /dev/vda rw\n42 22 0:39 / {far} rw - {kind} server:/x rw\n"
-    (tmp_path / "mountinfo").write_text(mounts)
-    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mountinfo")
+    listed = f"22 1 254:0 / / rw - ext4 /dev/vda rw\n42 22 0:39 / {far} rw - {kind} server:/x rw\n"
+    (tmp_path / "mountinfo").write_text(listed)
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
     for place in (far, near / "link"):
         with pytest.raises(HarnessError, match=rf"board.url=sqlite:///.*x.db: .*\({kind}\).*locks.*\n.*db start"):
             database.connect(f"sqlite:///{place}/new/x.db", "board.url")
@@ -281,8 +282,8 @@ def test_sqlite_on_a_network_is_refused(kind: str, tmp_path: Path, monkeypatch: 
 def test_a_disk_of_this_host_is_not_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a host whose kernel keeps no list of mounts."""
     (tmp_path / "mountinfo").write_text(f"22 1 254:0 / / rw - {kind} /dev/vda rw\n")
-    for mounts in (tmp_path / "mountinfo", tmp_path / "nothing"):
-        monkeypatch.setattr(database, "MOUNTS", mounts)
+    for listed in (tmp_path / "mountinfo", tmp_path / "nothing"):
+        monkeypatch.setattr(mounts, "MOUNTS", listed)
         database.connect(f"sqlite:///{tmp_path}/x.db").dispose()
 
 

@@ -24,7 +24,7 @@ def half_read(engine: sa.Engine) -> None:
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bool]:
     """Interrupt a call in its transaction; return the count, and whether one can write where it is caught."""
-    monkeypatch.setattr(database, "wal_is_sound", lambda: False)  # WAL has no such locks
+    monkeypatch.setattr(database.engine, "wal_is_sound", lambda: False)  # WAL has no such locks
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with opened(f"sqlite:///{folder}/x.db?timeout=0.1") as engine:
         another = database.connect(engine.url)  # as a pool has several connections
@@ -49,7 +49,7 @@ def test_an_interrupt_waits_for_the_end_of_a_transaction(tmp_path: Path, monkeyp
 
 def test_within_a_transaction_it_would_leave_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a storm's judge once waited two minutes for its own lock, and all others with it."""
-    monkeypatch.setattr(database, "uninterrupted", contextlib.nullcontext)
+    monkeypatch.setattr(database.patience, "uninterrupted", contextlib.nullcontext)
     assert interrupted(tmp_path, monkeypatch) == (0, False)
 
 

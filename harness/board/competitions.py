@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from harness import database
 from harness.board import log, store, tables
-from harness.board.contest import Contest, public_mask, seconds
+from harness.board.contest import Contest, seconds
 from harness.errors import HarnessError, nearest
 from harness.rules.competition import Competition
 from harness.rules.formulas import formula_of
@@ -31,7 +31,9 @@ class Hosted:
     """A competition as it is stored. Times are seconds since 1970 by the database's clock.
 
     competition: the rules of its present board. terms: the hash of rules, contest and data, stored with each score.
-    classes: of the data set. public_images: how many of the test images are public. now: when this was read.
+    fingerprint: of the data as teams hold them; None for one created when there was but the judge's. judge_fingerprint:
+    of the data with the hidden labels. classes: of the data set. public_images: how many of the test images are public.
+    now: when this was read.
     """
 
     id: int
@@ -41,7 +43,8 @@ class Hosted:
     digest: str
     terms: str
     data_name: str
-    fingerprint: str
+    fingerprint: str | None
+    judge_fingerprint: str
     classes: list[str]
     public_images: int
     opens: float | None
@@ -67,24 +70,26 @@ class Hosted:
 
 
 def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted:
-    """Host a competition on a data set.
+    """Host a competition on a data set, with a new split of its test part.
 
     Raises:
-        HarnessError: the name is taken or no name, the formula is unknown, or the data set is another one.
+        HarnessError: the name is taken or no name, the judge would refuse the rules, or the data set is another one.
     """
-    contest, fingerprint = Contest.of(competition), dataset.fingerprint()
+    contest = Contest.of(competition).drawn()
     formula_of(competition)
+    _check_reference(competition)
     if not NAME.fullmatch(competition.name):
         what = f"competition.name='{competition.name}': allowed: 1 to 64 small letters, digits, '.', '_' or '-'"
         raise HarnessError(what, "choose a plain name: it stands in addresses")
     if contest.data["name"] != dataset.name:
         what = f"competition.contest.data.name={contest.data['name']}: the data set given is '{dataset.name}'"
         raise HarnessError(what, "give the one that the competition is about")
-    public = public_mask(dataset.test.labels, contest.public_share, contest.split_seed)
+    of_judge = dataset.judge_fingerprint()
     values = {
         "handle": competition.name, "hosted": True, "rules": competition.rules(), "digest": competition.digest(),
-        "contest": asdict(contest), "terms": terms(competition, contest, fingerprint), "data_name": dataset.name,
-        "data_fingerprint": fingerprint, "classes": list(dataset.classes), "public_images": int(public.sum()),
+        "contest": asdict(contest), "terms": terms(competition, contest, of_judge), "data_name": dataset.name,
+        "data_fingerprint": dataset.fingerprint(), "judge_fingerprint": of_judge, "classes": list(dataset.classes),
+        "public_images": int(contest.public_mask(dataset.test.labels).sum()),
         "opens": seconds(contest.opens, "opens"), "closes": seconds(contest.closes, "closes"),
     }  # fmt: skip
 
@@ -92,7 +97,7 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
         now = {"created": database.now(connection)}
         connection.execute(sa.insert(tables.Competition).values(values | now))
         told = {"competition": competition.name, "terms": values["terms"], "rules": competition.rules()}
-        log.append(connection, ORGANISER, "create", told | {"contest": asdict(contest)})
+        log.append(connection, ORGANISER, "create", told | {"contest": contest.shown()})
 
     try:
         store.transact(engine, act)
@@ -100,6 +105,12 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
         what = f"competition {competition.name}: there is one of this name in this database"
         raise HarnessError(what, "choose another name, or another board.url") from e
     return find(engine, competition.name)
+
+
+def _check_reference(competition: Competition) -> None:
+    from harness.rules.reference import built  # which brings torch, that the server's other calls needn't wait for
+
+    built(competition.reference)
 
 
 def hosted(engine: Engine) -> list[Hosted]:
@@ -158,10 +169,13 @@ def _shift(engine: Engine, found: Hosted, action: str, until: float | None) -> H
     return find(engine, found.name)
 
 
-def terms(competition: Competition, contest: Contest, fingerprint: str) -> str:
-    """Hash all that a score hangs on (64 hex digits): not the dates, which may be moved."""
+def terms(competition: Competition, contest: Contest, judge_fingerprint: str) -> str:
+    """Hash all that a score hangs on (64 hex digits): not the dates, which may be moved.
+
+    Everybody sees it, and can't try labels or splits on it: the split seed, which is in it, is too long to guess.
+    """
     side = {name: value for name, value in asdict(contest).items() if name not in ("opens", "closes")}
-    return log.digest([competition.rules(), side, fingerprint])
+    return log.digest([competition.meaning(), side, judge_fingerprint])
 
 
 def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:
@@ -182,9 +196,11 @@ def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[
 
 def _hosted(row: Mapping[str, Any]) -> Hosted:
     rules = Competition(**(row["new_rules"] or row["rules"]))
+    of_teams, of_judge = row["data_fingerprint"], row["judge_fingerprint"]
     return Hosted(
         id=row["id"], name=row["handle"], competition=rules, contest=Contest(**row["contest"]), digest=row["digest"],
-        terms=row["new_terms"] or row["terms"], data_name=row["data_name"], fingerprint=row["data_fingerprint"],
+        terms=row["new_terms"] or row["terms"], data_name=row["data_name"],
+        fingerprint=of_judge and of_teams, judge_fingerprint=of_judge or of_teams,
         classes=row["classes"], public_images=row["public_images"], opens=row["opens"], closes=row["closes"],
         now=float(row["now"]),
     )  # fmt: skip

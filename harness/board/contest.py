@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import secrets
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ SPOKEN = {
     "bool": (bool, "true or false"),
     "str": (str, "text"),
 }
+SEED_BYTES = 32
 RANGES = {
-    "split_seed": (0, 2**32 - 1),
     "public_share": (0.01, 0.99),
     "submissions_a_day": (1, 10_000),
     "debug_a_day": (0, 10_000),
@@ -37,7 +39,9 @@ RANGES = {
 class Contest:
     """The organiser's side of a competition, of which no score depends but by the split and the limits.
 
-    data: `name` and `options` of the data set, without paths. public_share: of the test images, 0..1.
+    data: `name` and `options` of the data set, without paths. split_seed: of the public part, drawn when a competition
+    is created and never shown, 64 hex digits (a number in what was created before). public_share: of the test images,
+    0..1.
     submissions_a_day, debug_a_day: of a team. wall_s, memory_mb: of an entry's process. opens, closes: ISO 8601, UTC
     where no zone is given; "" for no limit. picks: entries that a team may choose for the end. ladder: the public board
     follows the Ladder rule, by ladder_step (of F1), or where that is 0 by one over the square root of the number of
@@ -48,7 +52,7 @@ class Contest:
     """
 
     data: dict[str, Any] = field(default_factory=dict)
-    split_seed: int = 0
+    split_seed: str | int = ""
     public_share: float = 0.5
     submissions_a_day: int = 10
     debug_a_day: int = 10
@@ -89,7 +93,32 @@ class Contest:
             if key not in allowed:
                 what = f"competition.contest.{key}: unknown; allowed: {', '.join(allowed)}"
                 raise HarnessError(what, f"{nearest(key, allowed)}rename or remove it")
+        if "split_seed" in raw:  # whoever has the file could work out which images are private
+            what = (
+                f"competition.contest.split_seed={raw['split_seed']}: is drawn by `competition create`, and kept secret"
+            )
+            raise HarnessError(what, "remove the line; the seed's hash is published with the rules")
         return cls(**raw)
+
+    def drawn(self) -> Contest:
+        """Return the same with a new split seed."""
+        return replace(self, split_seed=secrets.token_hex(SEED_BYTES))
+
+    @property
+    def split_seed_sha256(self) -> str:
+        """Hash the split seed's text, so that the organiser can't change it; "" where it is short enough to guess."""
+        return sha256(self.split_seed.encode()).hexdigest() if isinstance(self.split_seed, str) else ""
+
+    def public_mask(self, labels: np.ndarray) -> np.ndarray:
+        """Choose the public test images by the seed and the share; bool (N,), true for the public part."""
+        seed = self.split_seed if isinstance(self.split_seed, int) else int(self.split_seed, 16)
+        return public_mask(labels, self.public_share, seed)
+
+    def shown(self) -> dict[str, Any]:
+        """Return plain values that may be seen: the split seed's hash in its place."""
+        return {k: v for k, v in asdict(self).items() if k != "split_seed"} | {
+            "split_seed_sha256": self.split_seed_sha256
+        }
 
     def limits(self) -> Limits:
         """Return what an entry may take."""

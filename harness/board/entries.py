@@ -140,4 +140,4 @@ def _points(hosted: Hosted, row: Any, f1: float | None) -> float | None:
     """Score an F1 that may be seen by the present rules."""
     if f1 is None or formula_of(hosted.competition).score is None:
         return None
-    return points(hosted.competition, Figures(f1, row["ratio"], row["latency_ms"], row["macs"]))
+    return points(hosted.competition, Figures(f1, row["ratio"], row["macs"]))

@@ -14,9 +14,9 @@ from harness.board.quota import Kind
 from harness.board.teams import Team
 from harness.errors import HarnessError
 from harness.record import manifest
-from harness.record.manifest import MODEL, PREDICTIONS, Manifest
+from harness.record.manifest import MANIFEST, MODEL, PREDICTIONS, Manifest
 from harness.sandbox.refused import Refused
-from harness.submission import predictions
+from harness.submission import predictions, terms
 
 
 def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -> tuple[int, bool]:
@@ -25,7 +25,8 @@ def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -
     The same files again give the same number, and cost nothing: whatever the hour and the quota.
 
     Raises:
-        Refused: a file is missing, manifest and files don't fit, or a row of the predictions is wrong.
+        Refused: a file is missing, manifest and files don't fit, the entry is of other data or for another engine, or a
+            row of the predictions is wrong.
         Full, Shut: as `queue.submit`; nothing is kept then.
     """
     known = queue_stats.known(engine, team.id, hosted.id, files.content_of(inbox.hashes()), kind)
@@ -41,9 +42,7 @@ def take(engine: Engine, hosted: Hosted, team: Team, kind: Kind, inbox: Inbox) -
 def _checked(hosted: Hosted, inbox: Inbox) -> Manifest:
     with _refused("manifest", inbox):
         entry = manifest.read(inbox.folder)
-        if entry.classes != hosted.classes:
-            what = f"manifest.json: classes are {entry.classes}; {hosted.name} has {hosted.classes}"
-            raise HarnessError(what, "pack the entry again, on the competition's data")
+        terms.check(MANIFEST, entry, hosted.competition, hosted.classes, hosted.fingerprint)
     hashes = inbox.hashes()
     for name in (MODEL, PREDICTIONS):
         if entry.files[name] != hashes[name]:

@@ -3,6 +3,8 @@
 An entry is shown when it beats its team's best shown one even with its F1 lowered by a step; what is shown then is its
 F1 rounded to the step. At equal speed this is the rule of Blum and Hardt for F1; a faster entry may be shown with less
 F1, where the formula thinks the more of it. Of all other entries the board says only that they aren't better.
+It chooses among a team's own entries, and takes the time as it was measured: time is no secret, and which of two equal
+entries stands for their team is of no account. Between teams `judge.comparison` decides, which knows the errors.
 Source: A. Blum, M. Hardt, The Ladder: A Reliable Leaderboard for Machine Learning Competitions, ICML 2015, algorithm 1
 """
 
@@ -79,10 +81,10 @@ def _beats(a: Figures, b: Figures, rules: Competition) -> bool:
 
 
 def _judged() -> sa.Select[Any]:
-    figures = [getattr(Judgement, name) for name in ("f1_public", "ratio", "latency_ms", "macs")]
+    figures = [getattr(Judgement, name) for name in ("f1_public", "ratio", "macs")]
     query = sa.select(Entry.id, Entry.state, Entry.f1_shown, Entry.placed, *figures)
     return query.join_from(Entry, Judgement, Judgement.id == Entry.verdict_id)
 
 
 def _found(row: Any) -> Figures:
-    return Figures(row["f1_public"], row["ratio"], row["latency_ms"], row["macs"])
+    return Figures(row["f1_public"], row["ratio"], row["macs"])

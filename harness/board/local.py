@@ -18,6 +18,9 @@ from harness.board.files import content_of
 from harness.board.quota import day
 from harness.board.tables import FIGURES, LOCAL, Entry, Judgement
 from harness.errors import HarnessError
+from harness.judge import comparison
+from harness.judge.bootstrap import f1_of_text
+from harness.judge.comparison import Measured
 from harness.record.manifest import MANIFEST, MODEL, as_text
 from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, direction, points_of_board
@@ -26,7 +29,10 @@ if TYPE_CHECKING:  # the judge brings torch and OpenCV, which a look at the stan
     from harness.record.manifest import Manifest
     from harness.record.verdict import Verdict
 
-SAME = ("name", "f1", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "macs", "size_bytes", "created")
+SAME = (
+    "name", "f1", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low", "ratio_high", "macs",
+    "size_bytes", "created",
+)  # fmt: skip
 """What a row shows as it is stored."""
 
 
@@ -43,7 +49,8 @@ class Key(NamedTuple):
 class Row:
     """An entry's place on the board, by its latest verdict.
 
-    rank: from 1; equal points share a rank. size_bytes: of the model file. created: of the verdict, UTC.
+    rank: from 1, shared by those that can't be told apart (`judge.comparison`). size_bytes: of the model file.
+    created: of the verdict, UTC.
     """
 
     rank: int
@@ -54,6 +61,8 @@ class Row:
     latency_low_ms: float
     latency_high_ms: float
     ratio: float
+    ratio_low: float
+    ratio_high: float
     macs: int
     size_bytes: int
     created: str
@@ -65,7 +74,7 @@ def record(engine: Engine, manifest: Manifest, verdict: Verdict, competition: Co
         raise ValueError(f"the verdict is of competition {verdict.competition_digest}, not {competition.digest()}")
 
     def act(connection: sa.Connection) -> int:
-        terms = log.digest([competition.rules(), {}, manifest.data["fingerprint"]])
+        terms = log.digest([competition.meaning(), {}, manifest.data["fingerprint"]])
         entry = _entry(connection, manifest, verdict, _competition(connection, manifest, competition, terms))
         figures = {name: getattr(verdict, name) for name in FIGURES}
         insert = sa.insert(Judgement).values(entry_id=entry, terms=terms, **figures)
@@ -108,18 +117,30 @@ def _latest(engine: Engine) -> Sequence[Any]:
     latest = select(func.max(Entry.verdict_id)).where(mine).group_by(Entry.competition_id, Entry.name)
     shared = [getattr(tables.Competition, name) for name in ("digest", "rules", "data_name", "data_fingerprint")]
     figures = [getattr(Judgement, name) for name in SAME if name != "name"]
-    query = select(*shared, Entry.name, *figures).select_from(Judgement).join(Judgement.entry)
+    drawn = (Judgement.id, Judgement.f1_draws)
+    query = select(*shared, Entry.name, *figures, *drawn).select_from(Judgement).join(Judgement.entry)
     query = query.join(tables.Competition, tables.Competition.id == Entry.competition_id)
     return store.look(engine, lambda c: c.execute(query.where(Judgement.id.in_(latest)).order_by(Judgement.id)).all())
 
 
 def _ranked(entries: Sequence[Any]) -> list[Row]:
     competition = Competition(**entries[0].rules)
-    scores = points_of_board(competition, [Figures(e.f1, e.ratio, e.latency_ms, e.macs) for e in entries])
-    scored = sorted(zip(scores, entries, strict=True), key=lambda s: s[0], reverse=direction(competition) == "higher")
-    order = [points for points, _ in scored]
-    shown = [(points, {field: getattr(entry, field) for field in SAME}) for points, entry in scored]
-    return [Row(rank=order.index(points) + 1, points=points, **fields) for points, fields in shown]
+    scores = points_of_board(competition, [Figures(e.f1, e.ratio, e.macs) for e in entries])
+    draws = comparison.drawn(competition, [_measured(entry) for entry in entries])
+    scored = sorted(
+        zip(scores, entries, draws, strict=True), key=lambda s: s[0], reverse=direction(competition) == "higher"
+    )
+    ranks = comparison.groups([drawn for _, _, drawn in scored])
+    return [
+        Row(rank=rank, points=points, **{field: getattr(entry, field) for field in SAME})
+        for rank, (points, entry, _) in zip(ranks, scored, strict=True)
+    ]
+
+
+def _measured(entry: Any) -> Measured:
+    """Say what is known of an entry; how many images those were judged on that have no draws isn't."""
+    draws = None if entry.f1_draws is None else f1_of_text(entry.f1_draws)
+    return Measured(entry.id, entry.f1, entry.ratio, entry.ratio_low, entry.ratio_high, entry.macs, draws)
 
 
 def _competition(connection: sa.Connection, manifest: Manifest, competition: Competition, terms: str) -> int:

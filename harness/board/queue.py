@@ -20,8 +20,11 @@ from harness.board import competitions, ladder, log, quota, store
 from harness.board.competitions import ORGANISER, Hosted
 from harness.board.quota import Kind
 from harness.board.tables import FIGURES, Entry, Judgement, Team
+from harness.database import lease
+from harness.database.lease import Leases
 from harness.errors import HarnessError
 from harness.record.manifest import MODEL
+from harness.record.verdict import BULKY
 from harness.rules.formulas import Figures
 
 if TYPE_CHECKING:
@@ -29,10 +32,8 @@ if TYPE_CHECKING:
 
 STATES = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
 TRIES = 3
-GRACE = 0.5
-"""Share of a lease that a silent judge gets after it has run out, from when somebody sees that: a database that was
-away takes no healthy judge's entry."""
 POISON = f"the judge died on it, {TRIES} times; it doesn't count against your quota"
+LEASES = Leases(Entry.__table__, key=("id",), token="fence", until="lease_until", held="RUNNING")
 NO_LEASE = {"owner": None, "lease_s": None, "lease_until": None, "warned": False, "stage": None}
 
 
@@ -109,23 +110,17 @@ def claim(engine: Engine, worker: str, lease_s: float, competition: int | None =
         row = connection.execute(waiting.with_for_update(skip_locked=True)).mappings().first()
         if row is None:
             return None
-        values = {
-            "state": "RUNNING", "owner": worker, "fence": row["fence"] + 1, "tries": row["tries"] + 1, "stage": None,
-            "lease_s": lease_s, "lease_until": database.now(connection) + lease_s, "warned": False,
-        }  # fmt: skip
-        connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(values))
-        return _claimed({**row, **values})
+        tries = row["tries"] + 1
+        fence = lease.take(connection, LEASES, row, worker, lease_s, tries=tries, stage=None)
+        return _claimed({**row, "fence": fence, "tries": tries})
 
+    _end_poisonous(engine)
     return store.transact(engine, act)
 
 
 def beat(engine: Engine, claim: Claim, lease_s: float) -> bool:
     """Prolong the lease; False if the entry is no longer ours."""
-
-    def act(connection: sa.Connection) -> bool:
-        return _change(connection, claim, lease_until=database.now(connection) + lease_s, warned=False)
-
-    return store.transact(engine, act)
+    return store.transact(engine, lambda c: lease.renew(c, LEASES, {"id": claim.entry}, claim.fence, lease_s))
 
 
 def stage(engine: Engine, claim: Claim, name: str) -> bool:
@@ -149,7 +144,7 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | N
         connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(verdict_id=number))
         if claim.kind == "scored":
             _rank(connection, hosted, claim, verdict, before is not None)
-        told = {name: figures[name] for name in figures if name not in ("samples", "machine", "checks")}
+        told = {name: figures[name] for name in figures if name not in BULKY}
         log.append(connection, "judge", "finish", {"entry": claim.entry, "verdict": number} | told)
         return True
 
@@ -216,24 +211,18 @@ def counts(engine: Engine, competition: int) -> dict[str, int]:
     return {state: found.get(state, 0) for state in STATES}
 
 
-def _ours(claim: Claim) -> sa.ColumnElement[bool]:
-    """Say which row a judge may write to: the fence keeps out one whose lease was given to another."""
-    return (Entry.id == claim.entry) & (Entry.fence == claim.fence) & (Entry.state == "RUNNING")
-
-
 def _change(connection: sa.Connection, claim: Claim, **values: Any) -> bool:
-    return connection.execute(sa.update(Entry).where(_ours(claim)).values(values)).rowcount == 1
+    """Change an entry; False if it is no longer its judge's."""
+    return lease.change(connection, LEASES, {"id": claim.entry}, claim.fence, values)
 
 
 def _ended(connection: sa.Connection, claim: Claim, state: str) -> bool:
     """Tell whether it was this very claim that ended the entry: the commit that seemed to fail took effect."""
-    found = connection.execute(sa.select(Entry.state, Entry.fence).where(Entry.id == claim.entry)).first()
-    return found is not None and tuple(found) == (state, claim.fence)
+    return lease.ended(connection, LEASES, {"id": claim.entry}, claim.fence, state)
 
 
 def _held(connection: sa.Connection, worker: str) -> Claim | None:
-    mine = sa.select(Entry.__table__).where(Entry.state == "RUNNING", Entry.owner == worker)
-    row = connection.execute(mine).mappings().first()
+    row = lease.held(connection, LEASES, worker)
     return None if row is None else _claimed(row)
 
 
@@ -245,25 +234,40 @@ def _claimed(row: Mapping[str, Any]) -> Claim:
 
 
 def _reap(connection: sa.Connection) -> None:
-    """Put the entries of dead judges back into the queue; three dead judges end an entry."""
-    now = database.now(connection)
-    silent = sa.select(Entry.__table__).where(Entry.state == "RUNNING", Entry.lease_until < now)
-    for row in connection.execute(silent.with_for_update(skip_locked=True)).mappings().all():
-        this = sa.update(Entry).where(Entry.id == row["id"])
-        if not row["warned"]:
-            connection.execute(this.values(warned=True, lease_until=now + GRACE * row["lease_s"]))
-        elif row["tries"] < TRIES:
-            connection.execute(this.values(state="WAITING", **NO_LEASE))
-        else:
-            poison = {"state": "FAIL", "reason": "poison", "message": POISON, "charged": False, "placed": False}
-            connection.execute(this.values(**poison, **NO_LEASE))
-            _failed(connection, row["id"], row["competition_id"], row["team_id"], "poison")
+    """Put the entries of dead judges back into the queue, but for the poisonous."""
+    dead = lease.silent(connection, LEASES) & ~_poisonous(connection)
+    query = sa.select(Entry.__table__).where(dead).limit(1).with_for_update(skip_locked=True)
+    while row := lease.first(connection, LEASES, query):
+        connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(state="WAITING", **NO_LEASE))
+
+
+def _poisonous(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Say which entries three judges have died on, of whom the last is still said to hold it."""
+    return lease.silent(connection, LEASES) & Entry.warned & (Entry.tries >= TRIES)
+
+
+def _end_poisonous(engine: Engine) -> None:
+    """End the poisonous entries, each in a transaction of its own."""
+    query = sa.select(Entry.id, Entry.team_id, Entry.competition_id)
+    for found in store.look(engine, lambda c: c.execute(query.where(_poisonous(c))).all()):
+        store.transact(engine, lambda c, found=found: _poisoned(c, *found))
+
+
+def _poisoned(connection: sa.Connection, entry: int, team: int, competition: int) -> None:
+    """End a poisonous entry; where somebody has its team or itself locked, perhaps its late judge, another time."""
+    locks = (
+        sa.select(Team.id).where(Team.id == team),
+        sa.select(Entry.id).where(Entry.id == entry, _poisonous(connection)),
+    )
+    if all(connection.scalar(lock.with_for_update(skip_locked=True)) is not None for lock in locks):
+        poison = {"state": "FAIL", "reason": "poison", "message": POISON, "charged": False, "placed": False}
+        connection.execute(sa.update(Entry).where(Entry.id == entry).values(poison | NO_LEASE))
+        _failed(connection, entry, competition, team, "poison")
 
 
 def _failed(connection: sa.Connection, entry: int, competition: int, team: int, reason: str) -> None:
-    """Take a failed entry off the board, where an earlier verdict had put it there."""
+    """Take a failed entry, whose team is locked, off the board, where an earlier verdict had put it there."""
     if connection.scalar(sa.select(Entry.verdict_id).where(Entry.id == entry)) is not None:
-        lock_team(connection, team, revoked=True)
         ladder.again(connection, competitions.by_id(connection, competition), team)
     log.append(connection, "judge", "fail", {"entry": entry, "reason": reason})
 
@@ -272,7 +276,7 @@ def _rank(connection: sa.Connection, hosted: Hosted, claim: Claim, verdict: Verd
     if judged_before:
         ladder.again(connection, hosted, claim.team)
     else:
-        found = Figures(verdict.f1_public, verdict.ratio, verdict.latency_ms, verdict.macs)
+        found = Figures(verdict.f1_public, verdict.ratio, verdict.macs)
         ladder.place(connection, hosted, claim.team, claim.entry, found)
 
 

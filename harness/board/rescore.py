@@ -35,7 +35,8 @@ class Change:
 def rescore(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
     """Rank a competition by changed rules from now on; return the teams whose rank changed. No model is run.
 
-    rules: what changes, such as formula="f1_squared_fps". Readers see the old board or the new one, never a mixture.
+    rules: what changes, such as formula="f1_squared_fps"; the same formula where its meaning is another one than when
+    the board was last ranked (`REVISIONS`). Readers see the old board or the new one, never a mixture.
 
     Raises:
         HarnessError: a rule is one that entries were measured by, the formula is unknown, or nothing changes.
@@ -57,9 +58,9 @@ def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]
     now = competitions.by_id(connection, hosted.id)
     rules = replace(now.competition, **changes)
     formula_of(rules)
-    if rules == now.competition:
+    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.judge_fingerprint))
+    if after.terms == now.terms:
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
-    after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.fingerprint))
     before = _boards(connection, now)
     for team in teams:
         ladder.again(connection, after, team)

@@ -1,27 +1,34 @@
 """The standings of a hosted competition: a view of the verdicts, of which nothing is stored.
 
-Ranks: entries are sorted by points, equal ones by when they came in. The best one leads a group, and every entry whose
-interval of points overlaps the leader's shares its rank; the first that doesn't leads the next group, and its rank is
-its place in the list. An interval of points is what the formula makes of the two ends of the interval of latency.
-Overlap with the leader decides, not with the neighbour: else a long chain of near entries would all be first.
+Ranks: entries are sorted by points, equal ones by when they came in, and share a rank where they can't be told apart
+(`judge.comparison`). What that takes of F1 is
+
+- on the public board with the Ladder on: the F1 shown, and how many public images there are. Nothing that hangs on
+  labels but what the Ladder has told already, so that ranks and intervals tell no more of them than it does.
+- on the public board without the Ladder, which tells the exact F1: the draws of the public images.
+- on the private board, after the close: the draws of the private images.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness.board import competitions, store
 from harness.board.competitions import Hosted
 from harness.board.tables import Entry, Judgement, Team
+from harness.judge import comparison
+from harness.judge.bootstrap import f1_of_text
+from harness.judge.comparison import Measured
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, direction, formula_of, points_of_board
+from harness.rules.formulas import Figures, direction, points_of_board
 
 FORMULAS_OF_SHEETS = ("=", "+", "-", "@", "\t", "\r", "\n")
 SHOWN = ("latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low", "ratio_high", "macs", "size_bytes")
@@ -31,9 +38,9 @@ SHOWN = ("latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "ratio_low"
 class Place:
     """A team's place on a board.
 
-    rank: from 1, shared where intervals overlap; None for a baseline. low, high: of the points' interval, low < high.
-    f1: of the board's part of the test images. entry: that stands for the team. created: when it came in, seconds since
-    1970. entries: that the team has had, scored ones.
+    rank: from 1, shared by those that can't be told apart; None for a baseline. low, high: of the points' 95 %
+    interval. f1: of the board's part of the test images. entry: that stands for the team. created: when it came in,
+    seconds since 1970. entries: that the team has had, scored ones.
     """
 
     rank: int | None
@@ -74,29 +81,28 @@ def private(engine: Engine, hosted: Hosted) -> list[Place]:
 
 def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Place]:
     """Rank the teams by the public or the private part, within the transaction that read the competition."""
-    f1 = Entry.f1_shown if of_public else Judgement.f1_private
-    rows, entries = _read(connection, hosted, _standing(hosted, of_public) & (Entry.state != "FAIL"), f1)
+    rules = hosted.competition
+    rows, entries = _read(connection, hosted, of_public)
     picked = set() if of_public else {row["team_id"] for row in rows if row["picked"]}
     counting = [row for row in rows if row["picked"] or row["team_id"] not in picked]
+    images = hosted.public_images if of_public else _private_images(hosted)
+    measured = [_measured(row, images) for row in counting]
+    draws = comparison.drawn(rules, measured)
+    places = _places(counting, entries, rules, measured, draws)
+    drawn = {place.entry: row for place, row in zip(places, draws, strict=True)}
     best: dict[int, Place] = {}
-    for place in ordered(_places(counting, entries, hosted.competition), hosted.competition):
-        best.setdefault(place.team_id, place)
-    return ranked(list(best.values()), hosted.competition)
-
-
-def ranked(places: Sequence[Place], rules: Competition) -> list[Place]:
-    """Put places in order and give them ranks, as the module's docstring says."""
-    given: list[Place] = []
-    number, rank, leader = 0, 1, None
     for place in ordered(places, rules):
-        if place.baseline:
-            given.append(place)
-            continue
-        number += 1
-        if leader is None or place.low > leader.high or place.high < leader.low:
-            rank, leader = number, place
-        given.append(Place(**vars(place) | {"rank": rank}))
-    return given
+        best.setdefault(place.team_id, place)
+    return ranked(list(best.values()), drawn, rules)
+
+
+def ranked(places: Sequence[Place], drawn: Mapping[int, np.ndarray], rules: Competition) -> list[Place]:
+    """Put places in order and give them ranks, baselines none. drawn: of each entry's points, by `comparison.drawn`."""
+    inorder = ordered(places, rules)
+    competing = [p for p in inorder if not p.baseline]
+    ranks = comparison.groups([drawn[p.entry] for p in competing])
+    rank_of = {p.entry: rank for p, rank in zip(competing, ranks, strict=True)}
+    return [replace(p, rank=rank_of.get(p.entry)) for p in inorder]
 
 
 def ordered(places: Sequence[Place], rules: Competition) -> list[Place]:
@@ -129,49 +135,62 @@ def _standing(hosted: Hosted, of_public: bool) -> sa.ColumnElement[bool]:
     return Entry.id.in_(sa.union(*each))
 
 
-def _read(
-    connection: sa.Connection, hosted: Hosted, which: sa.ColumnElement[bool], f1: sa.ColumnElement[Any]
-) -> tuple[Sequence[Any], dict[int, int]]:
-    """Read the entries that stand for their teams, and how many scored ones each team has had."""
+def _draws(hosted: Hosted, of_public: bool) -> sa.ColumnElement[Any]:
+    """Say which draws of F1 ranks may hang on: see the module's docstring."""
+    if not of_public:
+        return Judgement.f1_private_draws
+    return sa.null() if hosted.step else Judgement.f1_public_draws
+
+
+def _private_images(hosted: Hosted) -> int:
+    """Return about how many private test images there are."""
+    share = hosted.contest.public_share
+    return round(hosted.public_images * (1 - share) / share)
+
+
+def _read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> tuple[Sequence[Any], dict[int, int]]:
+    """Read the entries that can stand for their teams, and how many scored ones each team has had."""
     here = Entry.competition_id == hosted.id
+    f1 = Entry.f1_shown if of_public else Judgement.f1_private
     query = sa.select(
         Entry.id, Entry.name, Entry.created, Entry.picked, Entry.team_id, Team.name.label("team"), Team.url,
-        Team.baseline, f1.label("f1"), *(getattr(Judgement, name) for name in SHOWN),
+        Team.baseline, f1.label("f1"), Judgement.id.label("verdict"), _draws(hosted, of_public).label("draws"),
+        *(getattr(Judgement, name) for name in SHOWN),
     )  # fmt: skip
     query = query.join(Team, Team.id == Entry.team_id).join(Judgement, Judgement.id == Entry.verdict_id)
+    query = query.where(here, _standing(hosted, of_public), Entry.state != "FAIL")
     count = sa.select(Entry.team_id, sa.func.count()).where(here, Entry.kind == "scored").group_by(Entry.team_id)
-    rows = connection.execute(query.where(here, which)).mappings().all()
+    rows = connection.execute(query).mappings().all()
     return rows, {team: number for team, number in connection.execute(count).all()}
 
 
-def _places(rows: Sequence[Any], entries: dict[int, int], rules: Competition) -> list[Place]:
+def _measured(row: Any, images: int) -> Measured:
+    return Measured(
+        number=row["verdict"], f1=row["f1"], ratio=row["ratio"], ratio_low=row["ratio_low"],
+        ratio_high=row["ratio_high"], macs=row["macs"], images=images,
+        draws=None if row["draws"] is None else f1_of_text(row["draws"]),
+    )  # fmt: skip
+
+
+def _places(
+    rows: Sequence[Any], entries: dict[int, int], rules: Competition, measured: Sequence[Measured], draws: np.ndarray
+) -> list[Place]:
     """Score entries by the rules, each with the interval of its points; they have no rank yet."""
-    figures = [Figures(row["f1"], row["ratio"], row["latency_ms"], row["macs"]) for row in rows]
-    scores = points_of_board(rules, figures)
+    scores = points_of_board(rules, [Figures(m.f1, m.ratio, m.macs) for m in measured])
+    ends = zip(*comparison.interval(draws), strict=True)
     same = ("team", "team_id", "url", "baseline", "name", "f1", "created", *SHOWN)
-    intervals = [_ends(row, score, rules) for row, score in zip(rows, scores, strict=True)]
     return [
         Place(
             rank=None,
             entry=row["id"],
             points=score,
-            low=min(ends),
-            high=max(ends),
+            low=min(score, float(low)),
+            high=max(score, float(high)),
             entries=entries.get(row["team_id"], 0),
             **{name: row[name] for name in same},
         )
-        for row, score, ends in zip(rows, scores, intervals, strict=True)
+        for row, score, (low, high) in zip(rows, scores, ends, strict=True)
     ]
-
-
-def _ends(row: Any, score: float, rules: Competition) -> tuple[float, ...]:
-    """Score both ends of the interval of latency; a formula that ranks whole boards tells of no interval."""
-    of_one = formula_of(rules).score
-    if of_one is None:
-        return (score,)
-    f1, macs = row["f1"], row["macs"]
-    low = of_one(Figures(f1, row["ratio_low"], row["latency_low_ms"], macs), rules)
-    return score, low, of_one(Figures(f1, row["ratio_high"], row["latency_high_ms"], macs), rules)
 
 
 def _cell(value: Any) -> Any:

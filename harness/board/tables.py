@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMES = {
@@ -14,6 +15,10 @@ NAMES = {
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
 }
+
+
+LONG = Text().with_variant(MEDIUMTEXT(), "mysql")
+"""Text that may be longer than the 65,535 bytes of MySQL's."""
 
 
 class Base(DeclarativeBase):
@@ -31,7 +36,9 @@ class Competition(Base):
     """What entries compete in: rules, data and, where it is hosted for teams, its times.
 
     handle: the name of a hosted one; `DIGEST/FINGERPRINT` of what somebody scores for himself. rules: of
-    `measure.competition`, as at the creation. terms: the hash of all that scores hang on. classes: the data's names.
+    `measure.competition`, as at the creation. terms: the hash of all that scores hang on. data_fingerprint: of the data
+    as teams hold them. judge_fingerprint: with the hidden labels; null where data_fingerprint is that one, as before
+    there were two, and for what people score for themselves. classes: the data's names.
     """
 
     __tablename__ = "competitions"
@@ -45,6 +52,7 @@ class Competition(Base):
     terms: Mapped[str] = mapped_column(String(64))
     data_name: Mapped[str]
     data_fingerprint: Mapped[str] = mapped_column(String(64))
+    judge_fingerprint: Mapped[str | None] = mapped_column(String(64))
     classes: Mapped[list[Any]]
     public_images: Mapped[int]
     opens: Mapped[float | None]
@@ -120,7 +128,8 @@ class Entry(Base):
 class Judgement(Base):
     """One verdict on an entry; an entry can be judged again.
 
-    terms: of the competition when it was judged.
+    terms: of the competition when it was judged. predicted: the class of each test image; f1_draws and those of the two
+    parts: what F1 would have been with other images (`judge.bootstrap`); none of an older verdict.
     """
 
     __tablename__ = "verdicts"
@@ -150,6 +159,10 @@ class Judgement(Base):
     samples: Mapped[dict[str, Any]]
     machine: Mapped[dict[str, Any]]
     created: Mapped[str] = mapped_column(String(32))
+    predicted: Mapped[str | None] = mapped_column(LONG)
+    f1_draws: Mapped[str | None] = mapped_column(Text)
+    f1_public_draws: Mapped[str | None] = mapped_column(Text)
+    f1_private_draws: Mapped[str | None] = mapped_column(Text)
     entry: Mapped[Entry] = relationship(back_populates="verdicts")
 
 

@@ -46,7 +46,7 @@ def add(engine: Engine, name: str, url: str = "", baseline: bool = False) -> tup
     Raises:
         HarnessError: the name or the url isn't allowed, or there is a team of this name.
     """
-    token = MARK + secrets.token_urlsafe(BYTES)
+    token = _new_token()
     values = {
         "name": plain(name), "handle": _handle(name), "prefix": _prefix(token), "token_sha256": _hash(token),
         "url": _url(url), "baseline": baseline,
@@ -59,7 +59,26 @@ def add(engine: Engine, name: str, url: str = "", baseline: bool = False) -> tup
     try:
         store.transact(engine, act)
     except IntegrityError as e:
-        raise HarnessError(f"team '{plain(name)}': there is one of this name", "choose another name") from e
+        if by_token(engine, token) is None:  # else the answer to an earlier try was lost, and the team is this one
+            fix = "choose another name; or `python -m harness team token NAME` where its token was lost"
+            raise HarnessError(f"team '{plain(name)}': there is one of this name", fix) from e
+    return find(engine, name), token
+
+
+def renew(engine: Engine, name: str) -> tuple[Team, str]:
+    """Give a team a new token, which can't be had again; the old one lets nobody in any more, revoked or not.
+
+    Raises:
+        HarnessError: there is no such team.
+    """
+    team, token = find(engine, name), _new_token()
+    values = {"prefix": _prefix(token), "token_sha256": _hash(token), "revoked": None}
+
+    def act(connection: sa.Connection) -> None:
+        connection.execute(sa.update(tables.Team).where(tables.Team.id == team.id).values(values))
+        log.append(connection, "organiser", "team token", {"team": team.name, "prefix": values["prefix"]})
+
+    store.transact(engine, act)
     return find(engine, name), token
 
 
@@ -152,6 +171,10 @@ def _url(url: str) -> str:
         what = f"url={ascii(url[:80])}: allowed: an address that begins with https://, at most {LONGEST_URL} characters"
         raise HarnessError(what, "give e.g. https://wandb.ai/TEAM/PROJECT")
     return url
+
+
+def _new_token() -> str:
+    return MARK + secrets.token_urlsafe(BYTES)
 
 
 def _prefix(token: str) -> str:

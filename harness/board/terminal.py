@@ -22,7 +22,7 @@ from harness.board.teams import Team
 def local_table(key: Key, rows: Sequence[Row]) -> Table:
     """Draw one board for a terminal."""
     title = f"Standings: {key.competition} ({key.digest[:6]}) on {key.data} ({key.fingerprint[:6]})"
-    drawn = Table("rank", "name", "points", "F1", "latency ms", "ratio", "size MB", "when (UTC)", title=title)
+    drawn = Table("rank", "name", "points", "F1", "ratio", "latency ms", "size MB", "when (UTC)", title=title)
     for column in drawn.columns:
         column.justify = "left" if column.header in ("name", "when (UTC)") else "right"
     for row in rows:
@@ -38,11 +38,14 @@ def local_as_json(boards: Mapping[Key, Sequence[Row]]) -> list[dict[str, Any]]:
 def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
     """Draw the standings of a hosted competition. part: "public" or "private"."""
     title = f"{part} standings: {hosted.name} ({hosted.terms[:6]})"
-    drawn = Table("rank", "team", "points", "interval", "F1", "latency ms", "MB", "entries", "when", title=title)
+    drawn = Table(
+        "rank", "team", "points", "interval", "F1", "ratio", "latency ms", "MB", "entries", "when", title=title
+    )
     for p in places:
         drawn.add_row(
             "–" if p.rank is None else str(p.rank), p.team, f"{p.points:.4f}", f"{p.low:.4f} – {p.high:.4f}",
-            f"{p.f1:.4f}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries), moment(p.created),
+            f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries),
+            moment(p.created),
         )  # fmt: skip
     return drawn
 
@@ -91,8 +94,8 @@ def _cells(row: Row) -> list[str]:
         row.name,
         f"{row.points:.4f}",
         f"{row.f1:.4f}",
-        f"{row.latency_ms:.4g} [{row.latency_low_ms:.4g} – {row.latency_high_ms:.4g}]",
-        f"{row.ratio:.3f}",
+        f"{row.ratio:.4g} [{row.ratio_low:.4g} – {row.ratio_high:.4g}]",
+        f"{row.latency_ms:.4g}",
         f"{row.size_bytes / 1e6:.2f}",
         row.created[:16].replace("T", " "),
     ]

@@ -19,9 +19,9 @@ from sqlalchemy import Engine
 
 from harness.board import competitions, files, queue
 from harness.board.competitions import Hosted
-from harness.board.contest import public_mask
 from harness.board.entries import LABELLED
 from harness.board.queue import Claim
+from harness.data.published import names_of
 from harness.data.split import Dataset
 from harness.database import Away
 from harness.errors import HarnessError
@@ -72,13 +72,15 @@ def work(
         HarnessError: the data set isn't the competition's, or this judge fails on one entry after the other.
     """
     stop, worker = stop or threading.Event(), worker or name_of_this_worker()
-    _check_data(hosted, dataset)
-    public = public_mask(dataset.test.labels, hosted.contest.public_share, hosted.contest.split_seed)
+    check_data(hosted, dataset)
+    public, published = hosted.contest.public_mask(dataset.test.labels), names_of(dataset.test.pixels)
 
     def judging(claim: Claim, progress: Tell) -> Verdict:
         rules = competitions.find(engine, hosted.name)  # which may have been changed
-        how = {"limits": rules.contest.limits(), "public": public, "sandbox": sandbox, "debug": claim.kind == "debug"}
-        return judge(files.folder(root, claim.content), dataset, rules.competition, cache, progress=progress, **how)
+        return judge(
+            files.folder(root, claim.content), dataset, rules.competition, cache, limits=rules.contest.limits(),
+            public=public, published=published, sandbox=sandbox, debug=claim.kind == "debug", progress=progress,
+        )  # fmt: skip
 
     judged, failures = 0, set()
     while not stop.is_set():
@@ -103,11 +105,13 @@ def work(
     return judged
 
 
-def _check_data(hosted: Hosted, dataset: Dataset) -> None:
-    found = dataset.fingerprint()
-    if found != hosted.fingerprint:
+def check_data(hosted: Hosted, dataset: Dataset) -> None:
+    """Refuse another data set than the competition's, or one without its hidden labels."""
+    found = dataset.judge_fingerprint()
+    if found != hosted.judge_fingerprint:
         raise HarnessError(
-            f"competition {hosted.name}: is on data {hosted.fingerprint[:16]}; '{dataset.name}' here is {found[:16]}",
+            f"competition {hosted.name}: is on data {hosted.judge_fingerprint[:16]}, by what the judge alone holds; "
+            f"'{dataset.name}' here is {found[:16]}",
             f"give the data that it was created with: {hosted.contest.data}",
         )
 

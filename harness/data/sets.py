@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import cifar, digits, folder, taco
+from harness.data import cifar, digits, folder, published, taco
 from harness.data.split import Dataset
 from harness.errors import HarnessError, pick
 
@@ -16,7 +16,11 @@ DATASETS: dict[str, tuple[type, Callable[[Any], Dataset]]] = {
     "cifar10": (cifar.CifarOptions, cifar.load),
     "folder": (folder.FolderOptions, folder.load),
     "taco": (taco.TacoOptions, taco.load),
+    "published": (published.PublishedOptions, published.load),
 }
+
+HERE = ("root", "annotations", "map", "train_list", "validation_list", "test_list", "download", "max_gb")
+"""Options that say where the data lie on a machine and how they get there; what they are is in the fingerprint."""
 
 # option: lowest and highest value; a reader has only some of them
 LIMITS = {

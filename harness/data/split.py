@@ -16,23 +16,26 @@ from harness.errors import HarnessError
 class Images:
     """Labelled square images.
 
-    pixels: uint8 (N, S, S, 3), RGB. labels: int64 (N,), an index into the classes. names: N unique ids.
+    pixels: uint8 (N, S, S, 3), RGB. labels: int64 (N,), an index into the classes; None where they are hidden, so that
+    no figure can be made of them. names: N unique ids.
     """
 
     pixels: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.pixels) == len(self.labels) == len(self.names):
-            raise ValueError(f"{len(self.pixels)} images, {len(self.labels)} labels, {len(self.names)} names")
+        counts = len(self.pixels), len(self.pixels if self.labels is None else self.labels), len(self.names)
+        if len(set(counts)) > 1:
+            raise ValueError("{} images, {} labels, {} names".format(*counts))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.pixels)
 
     def take(self, index: np.ndarray) -> Images:
         """Return the images at the given positions."""
-        return Images(self.pixels[index], self.labels[index], tuple(self.names[i] for i in index))
+        labels = None if self.labels is None else self.labels[index]
+        return Images(self.pixels[index], labels, tuple(self.names[i] for i in index))
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,42 @@ class Dataset:
         """Side of the stored square images, in px."""
         return int(self.train.pixels.shape[1])
 
-    def counts(self) -> dict[str, list[int]]:
-        """Count the images per class in each part."""
+    @property
+    def hidden(self) -> bool:
+        """Whether the labels of the test part are the judge's alone, and not here."""
+        return self.test.labels is None
+
+    def counts(self) -> dict[str, list[int] | str]:
+        """Count the images per class in each part; "hidden" where the labels are."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {k: np.bincount(p.labels, minlength=len(self.classes)).tolist() for k, p in parts.items()}
+        return {k: "hidden" if p.labels is None else self._by_class(p.labels) for k, p in parts.items()}
+
+    def _by_class(self, labels: np.ndarray) -> list[int]:
+        return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     def fingerprint(self) -> str:
-        """Hash classes, names, labels and pixels of the three parts (sha256, 64 hex digits)."""
+        """Hash what every team holds (sha256, 64 hex digits): neither the test part's labels, nor its order.
+
+        Names are left out, as a published copy has its own. Train and validation count in their order, which decides
+        what a trial learns.
+        """
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for part in (self.train, self.validation):
+            digest.update(np.ascontiguousarray(part.labels, dtype="<i8"))
+            digest.update(str(part.pixels.shape).encode())
+            digest.update(np.ascontiguousarray(part.pixels))
+        digest.update("".join(sorted(pixel_hashes(self.test.pixels))).encode())
+        return digest.hexdigest()
+
+    def judge_fingerprint(self) -> str:
+        """Hash what the judge alone holds: classes, names, labels and pixels of the three parts (sha256).
+
+        Before there were two it was the only one: entries, runs and boards from then are known by it.
+
+        Raises:
+            HarnessError: the test part's labels are hidden.
+        """
+        self.check_labels()
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for part in (self.train, self.validation, self.test):
             digest.update("\0".join(part.names).encode())
@@ -68,6 +100,28 @@ class Dataset:
             digest.update(str(part.pixels.shape).encode())
             digest.update(np.ascontiguousarray(part.pixels))
         return digest.hexdigest()
+
+    def is_known_by(self, fingerprint: str) -> bool:
+        """Whether a fingerprint, one of today or from before there were two, is of this data set."""
+        return fingerprint == self.fingerprint() or (not self.hidden and fingerprint == self.judge_fingerprint())
+
+    def check_labels(self) -> None:
+        """Refuse a team's copy where labels of the test part are needed.
+
+        Raises:
+            HarnessError: they are hidden.
+        """
+        if self.hidden:
+            raise HarnessError(
+                f"data: '{self.name}' is a team's copy, without labels of its {len(self.test)} test images",
+                "give the organiser's data set, which has them",
+            )
+
+
+def pixel_hashes(pixels: np.ndarray) -> list[str]:
+    """Hash each of uint8 (N, S, S, 3) with its shape: N times 64 hex digits."""
+    shape = str(pixels.shape[1:]).encode()
+    return [hashlib.sha256(shape + image.tobytes()).hexdigest() for image in pixels]
 
 
 def merge(first: Images, second: Images) -> Images:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,11 @@ from harness.data.split import Dataset
 from harness.errors import pick
 from harness.judge import audit, timing
 from harness.judge.audit import Witness
+from harness.judge.bootstrap import classes_to_text, draws, f1_to_text
 from harness.judge.scoring import Entrant, answers
 from harness.measure.cost import cost as cost_of
 from harness.measure.cost import parameters_of_onnx
-from harness.measure.fastest import GLANCE_S, TRIED, choose, difference
+from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import check_quiet
@@ -31,14 +32,16 @@ from harness.record.verdict import Verdict
 from harness.rules.competition import AUTO, Competition
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
+from harness.runtime.engines import RUNTIMES
 from harness.sandbox import sandbox as sandboxes
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
 from harness.sandbox.remote import RUNNER, Mode
-from harness.submission.entry import AGAIN, read
+from harness.submission.entry import read
+from harness.submission.terms import AGAIN
 
 LATENCY_S = 4.0
-"""The most that timing an entry takes, about."""
+"""The most that timing an entry takes, about, unless somebody gives it more."""
 COPIES = 1024
 """The most private copies of test images."""
 LIMITS = Limits()
@@ -54,26 +57,31 @@ def judge(
     *,
     limits: Limits = LIMITS,
     public: np.ndarray | None = None,
+    published: Sequence[str] = (),
     sandbox: Mode = "strict",
     debug: bool = False,
+    latency_s: float = LATENCY_S,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
     """Check an entry, run it over the test images, time it, audit it and score it.
 
     cache: where the built reference network is kept. public: of the test images, true (N,) for the public part; without
-    it both parts are all of them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the
-    validation images, whose labels everybody has, with F1 by class; the test images are for `agreement` alone.
-    progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+    it both parts are all of them. published: names of the test images in a team's copy, as `data.published` gives
+    them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the validation images, whose labels
+    everybody has, with F1 by class; the test images are for `agreement` alone. latency_s: the most that timing takes,
+    about. progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
         HarnessError: no fault of the entry's: it can't be judged here, or the machine is too noisy.
     """
     start = time.monotonic()
+    if not debug:
+        dataset.check_labels()
     reference = _ready(competition, cache, sandbox)
     progress("gate")
-    entry, submitted, macs = read(folder, dataset, competition, limits)
+    entry, submitted, macs = read(folder, dataset, competition, limits, published)
     progress("score")
     entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
     judged, public = (replace(dataset, test=dataset.validation), None) if debug else (dataset, public)
@@ -85,7 +93,7 @@ def judge(
     checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
-    latency, witnesses = timing.measure(duel, LATENCY_S)
+    latency, witnesses = timing.measure(duel, latency_s)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
     if debug:
@@ -107,6 +115,7 @@ def judge(
         formula=competition.formula,
         samples={"runtime": runtime} | latency.to_dict(),
         machine=dict(latency.machine) | {"versions": versions()},
+        **_kept(competition, judged, found, public),
     )
 
 
@@ -114,7 +123,6 @@ def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
     formula_of(competition)  # a misspelt formula stops here, not after the measurement
-    pick(dict.fromkeys((*TRIED, AUTO)), competition.runtime, "competition.runtime, of those that the judge times")
     if mode == "strict":
         sandboxes.check()
     return reference_model(competition.reference, cache)
@@ -176,7 +184,7 @@ def _duel(
         found = answers(replace(entrant, runtime=runtime), shown.pixels[shown.copies], entry.prepared())[0]
         return difference(logits[shown.copies], found)
 
-    chosen = choose(TRIED, glance, check)[0].runtime
+    chosen = choose(tuple(RUNTIMES), glance, check)[0].runtime
     return duel.by(chosen), chosen
 
 
@@ -201,6 +209,19 @@ def _parts(
     labels, classes = dataset.test.labels, len(dataset.classes)
     scored = [result(competition, cost, labels[part], found[part], classes) for part in parts]
     return scored[0], scored[1], scored[2]
+
+
+def _kept(competition: Competition, dataset: Dataset, found: np.ndarray, public: np.ndarray | None) -> dict[str, str]:
+    """Return the predictions, and what F1 would have been with other images: of the whole and of its two parts."""
+
+    def drawn(which: np.ndarray) -> str:
+        labels, classes = dataset.test.labels[which], len(dataset.classes)
+        return f1_to_text(draws(labels, found[which], classes, competition.name))
+
+    whole = drawn(np.ones(len(found), dtype=bool))
+    parts = (whole, whole) if public is None else (drawn(public), drawn(~public))
+    packed = {"predicted": classes_to_text(found), "f1_draws": whole}
+    return packed | dict(zip(("f1_public_draws", "f1_private_draws"), parts, strict=True))
 
 
 def _agreement(path: Path, submitted: np.ndarray, found: np.ndarray, least: float) -> float:

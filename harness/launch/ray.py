@@ -12,11 +12,10 @@ from typing import Any
 
 from harness import database
 from harness.errors import HarnessError
-from harness.launch.crew import LIVES, Crew
+from harness.launch.launcher import Launch, Workers
+from harness.launch.pool import LIVES, STOP_S
 from harness.study.worker_process import Job, worker
 
-STOP_S = 30.0
-"""How long a worker may take to let go of its slot."""
 REACH_S = 10.0
 """How long a cluster may take to answer."""
 STORE_BYTES = 100 << 20  # for objects that tasks exchange: ours have none
@@ -24,14 +23,15 @@ STORE_BYTES = 100 << 20  # for objects that tasks exchange: ours have none
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
-def start(job: Job, workers: int) -> Crew:
+def start(job: Job, how: Launch) -> Workers:
     """Start the workers, each as a task with as many processors as it has threads.
 
     Raises:
         HarnessError: Ray isn't here, or the cluster can't be joined.
     """
-    address = job.ray.address
-    _refuse_shown_password(job)
+    address, workers = how.ray.address, how.workers
+    if address:
+        _refuse_shown_password(job)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -66,7 +66,7 @@ def _reach(address: str) -> None:
 def _refuse_shown_password(job: Job) -> None:
     """Keep the password from a cluster's other users: Ray lists each driver's command line."""
     secret = database.address(job.url).password
-    if job.ray.address and secret and any(str(secret) in word for word in sys.argv):
+    if secret and any(str(secret) in word for word in sys.argv):
         raise HarnessError(
             "storage.url: Ray shows this command line, with its password, to all users of the cluster",
             "export HARNESS_STORAGE_URL=... in place of storage.url=...",

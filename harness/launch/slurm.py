@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.launch.crew import Crew
+from harness.launch.launcher import Launch, Workers
 from harness.study.worker_process import Job, worker
 
 ASK_S = 5.0
@@ -28,7 +28,7 @@ OVER = {
 """The states of a job that won't run again; ours for one that Slurm no longer knows is FORGOTTEN."""
 
 
-def start(job: Job, workers: int) -> Crew:
+def start(job: Job, how: Launch) -> Workers:
     """Submit the workers as a job array.
 
     Raises:
@@ -40,7 +40,7 @@ def start(job: Job, workers: int) -> Crew:
         raise HarnessError("launch=slurm: submitit isn't installed", "pip install 'harness[scale]'") from e
     if not shutil.which("sbatch") or not shutil.which("srun"):
         raise HarnessError("launch=slurm: no sbatch and srun here", "run this on a machine that submits to Slurm")
-    folder, slurm = job.folder / "slurm", job.slurm
+    folder, slurm = job.folder / "slurm", how.slurm
     # submitit pickles what a worker needs into it, the url with its password among that
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -50,10 +50,10 @@ def start(job: Job, workers: int) -> Crew:
         job_name=f"harness-{job.study.name}", time=slurm.minutes, cpus_per_task=slurm.cpus,
         mem=f"{int(slurm.memory_gb * 1024)}MB", partition=slurm.partition or None,
         srun_args=[f"--cpus-per-task={slurm.cpus}"],  # since 22.05 srun doesn't take it from sbatch
-        additional_parameters={"requeue": True} | slurm.extra, array_parallelism=workers,
+        additional_parameters={"requeue": True} | slurm.extra, array_parallelism=how.workers,
     )  # fmt: skip
     try:
-        return Jobs(executor.map_array(Member(), [job] * workers, range(workers)))
+        return Jobs(executor.map_array(Member(), [job] * how.workers, range(how.workers)))
     except submitit.core.utils.FailedJobError as e:
         for pickle in folder.glob("*.pkl"):
             if "_" not in pickle.name:  # of no job

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from harness.data.augment import Augment, augment
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.errors import HarnessError, pick
+from harness.interrupts import deaf
 from harness.launch import local, ray, slurm
-from harness.launch.crew import Crew
+from harness.launch.launcher import Launch, Workers
 from harness.measure.machine import cores
 from harness.record import files
 from harness.rules.formulas import formula_of
@@ -29,29 +30,38 @@ from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
 from harness.study import ledger, refused
-from harness.study.study import Shared, join
-from harness.study.worker_process import Job, deaf
+from harness.study.definition import Definition, listed
+from harness.study.study import Shared, differences, join, refuse, there_is
+from harness.study.worker_process import Job
 from harness.track.mirror import check
 
-LAUNCHERS: dict[str, Callable[[Job, int], Crew]] = {"local": local.start, "slurm": slurm.start, "ray": ray.start}
+LAUNCHERS: dict[str, Callable[[Job, Launch], Workers]] = {"local": local.start, "slurm": slurm.start, "ray": ray.start}
 IDLE_S = 30.0
 """How long a worker may take to find that nothing is left; one that still waits for a place then needn't begin."""
 
 
-def run(job: Job, workers: int) -> Shared:
-    """Run a study with `workers` worker processes until its budget is finished.
+def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()) -> Shared:
+    """Run a study until its budget is finished.
+
+    definition: what it is to be, if it is made now; one that is there keeps its own. named: the settings that somebody
+    has set for this command: they must be the study's.
 
     Raises:
         HarnessError: something is wrong before the first trial; nothing has been started then.
     """
-    start = pick(LAUNCHERS, job.launch, "launch")
-    _check(job, workers)
-    dataset = load(job.data_name, job.data_options)
-    space.check(job.task(dataset).searched())
-    reference_model(job.competition.reference, job.runs / "reference")
-    shared = join(job.study, job.definition(dataset), job.url, job.study.seed, job.patience_s)
+    start = pick(LAUNCHERS, how.launcher, "launch")
+    _check(job, how)
+    if there := there_is(job.study.name, job.url):
+        definition, job = _taken_over(there, definition, job, named)
+        there.engine.dispose()
+    _check_points(definition)
+    dataset = load(*definition.reader(job.here))
+    definition = definition.with_data(dataset)
+    space.check(job.task(definition, dataset).searched())
+    reference_model(definition.rules().reference, job.runs / "reference")
+    shared = join(job.study, definition, job.url, definition.seed, job.patience_s, job.here)
     _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
-    _announce(job, dataset, workers)
+    _announce(job, how, dataset)
     del dataset  # each worker has its own
     if not _left(shared):
         print(f"all {job.study.trials} trials are finished: a larger study.trials runs more")
@@ -59,7 +69,7 @@ def run(job: Job, workers: int) -> Shared:
     augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(shared, start(replace(job, deadline=_deadline(shared)), workers))
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), how))
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
@@ -69,21 +79,39 @@ def run(job: Job, workers: int) -> Shared:
     return shared
 
 
-def _check(job: Job, workers: int) -> None:
+def _taken_over(there: Shared, definition: Definition, job: Job, named: Sequence[str]) -> tuple[Definition, Job]:
+    """Return a study's own definition, and the job with what that decides; say what is otherwise here.
+
+    Raises:
+        HarnessError: a setting that somebody has set is otherwise.
+    """
+    differ = differences(there, definition)
+    refuse(job.study.name, [d for d in differ if d.is_named(named)])
+    if differ:
+        print(f"study {job.study.name} keeps the settings it was made with: {listed(differ)}")
+    here = there.here | {name: value for name, value in job.here.items() if value}
+    return there.definition, replace(job, here=here, study=there.definition.applied(job.study))
+
+
+def _check(job: Job, how: Launch) -> None:
     """Refuse what can't go well."""
-    if workers < 1:
-        raise HarnessError(f"workers={workers}: allowed: 1 or more", "set workers=2")
+    if how.workers < 1:
+        raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
     check(job.track)
-    if job.study.objective == "points" and formula_of(job.competition).score is None:
+    if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
-            f"competition.formula={job.competition.formula}: ranks a whole board and has no points for one trial",
-            "set study.objective=pareto or study.objective=f1, or take another formula",
-        )
-    if job.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
-        raise HarnessError(
-            f"storage.url={database.shown(job.url)}: launch={job.launch} runs workers on other machines, which can't "
+            f"storage.url={database.shown(job.url)}: launch={how.launcher} runs workers on other machines, which can't "
             "share a SQLite file",
             "start a PostgreSQL with `python -m harness db start host=0.0.0.0` and set its storage.url",
+        )
+
+
+def _check_points(definition: Definition) -> None:
+    competition = definition.rules()
+    if definition.objective == "points" and formula_of(competition).score is None:
+        raise HarnessError(
+            f"competition.formula={competition.formula}: ranks a whole board and has no points for one trial",
+            "set study.objective=pareto or study.objective=f1, or take another formula",
         )
 
 
@@ -106,7 +134,7 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
     )
 
 
-def _watch(shared: Shared, crew: Crew) -> None:
+def _watch(shared: Shared, workers: Workers) -> None:
     """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
     shown: set[int] = set()
     told: set[str] = set()
@@ -115,7 +143,7 @@ def _watch(shared: Shared, crew: Crew) -> None:
     try:
         with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
             while True:
-                ended = crew.ended()
+                ended = workers.ended()
                 trials = study.get_trials(deepcopy=False)
                 for trial in trials:
                     if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
@@ -126,20 +154,20 @@ def _watch(shared: Shared, crew: Crew) -> None:
                     if words and name not in told:
                         told.add(name)
                         ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
-                        bar.write(f"{name}: {words}{'; the study goes on' if crew.running() else ''}")
+                        bar.write(f"{name}: {words}{'; the study goes on' if workers.running() else ''}")
                 left = _left(shared)
                 if total - left != bar.n or sys.stdout.isatty():
                     bar.n = total - left
                     bar.refresh()
                 finished_at = finished_at or (None if left else time.monotonic())
-                if not crew.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
+                if not workers.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
                     break
                 time.sleep(1)
     except KeyboardInterrupt:
         deaf()  # a second Ctrl-C must not keep the workers from being told
         raise
     finally:
-        crew.stop()
+        workers.stop()
     if left and all(ended.values()):
         raise HarnessError(
             f"all workers ended early, {left} trials are left",
@@ -162,9 +190,9 @@ def _left(shared: Shared) -> int:
     return counts["free"] + counts["leased"]
 
 
-def _announce(job: Job, dataset: Dataset, workers: int) -> None:
-    sizes = ", ".join(f"{name} {sum(c)}" for name, c in dataset.counts().items())
-    where = f"{workers} workers x {job.threads} threads, {job.launch if job.elsewhere else f'{cores()} cores'}"
+def _announce(job: Job, how: Launch, dataset: Dataset) -> None:
+    sizes = ", ".join(f"{name} {len(getattr(dataset, name))}" for name in dataset.counts())
+    where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else f'{cores()} cores'}"
     print(f"study {job.study.name}: {job.study.trials} trials, {where}")
     print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
     for name, count in dataset.report.get("rare_classes", {}).items():

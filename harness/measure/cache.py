@@ -15,7 +15,7 @@ from harness.measure.machine import cpu_name
 from harness.record import files
 from harness.rules.competition import Competition
 
-ENGINES = ("onnxruntime", "openvino", "torch")
+ENGINES = ("onnxruntime", "openvino")
 WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 VALUES = ("raw_data", "float_data", "int32_data", "double_data")
 

@@ -15,9 +15,6 @@ from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.onnx import input_shape
 
-TRIED = ("onnx", "openvino")
-"""The engines that `auto` tries. torch's own are for asking by name: at one image they took 3 to 7 times as long as
-ONNX Runtime on every network measured (docs/measuring.md), and it takes 10 to 40 s a model to find that out."""
 SAMPLE = 256
 """Images that engines are compared on."""
 TOLERANCE = 1e-3
@@ -25,7 +22,9 @@ TOLERANCE = 1e-3
 AGREEMENT = 0.999
 """The least share of images that must get ONNX Runtime's label."""
 GLANCE_S = 0.5
-"""Seconds of the timing that chooses an engine; the chosen one is then timed in full."""
+"""Seconds of the timing that chooses an engine, at least; the chosen one is then timed in full."""
+GLANCE = 1 / 8
+"""Of the time for the chosen one: so more of it helps on a noisy machine."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,26 @@ def timed(
     """
     runtime = competition.runtime
     if runtime == AUTO:
-        runtime = tried(model, reference, competition.threads, inputs)[0].runtime
+        glance_s = max(GLANCE_S, GLANCE * seconds)
+        runtime = tried(model, reference, competition.threads, inputs, glance_s)[0].runtime
     elif runtime != "onnx" and (reason := _checker(model, competition.threads, inputs)(runtime)):
         raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
     return runtime, process.measure(model, reference, competition.threads, seconds, runtime=runtime)
 
 
-def tried(model: Path, reference: Path, threads: int = 1, inputs: np.ndarray | None = None) -> list[Attempt]:
-    """Time a model with the engines of `TRIED` at a glance; the one to choose comes first, the others say why not.
+def tried(
+    model: Path, reference: Path, threads: int = 1, inputs: np.ndarray | None = None, glance_s: float = GLANCE_S
+) -> list[Attempt]:
+    """Time a model with every engine at a glance; the one to choose comes first, the others say why not.
 
     Raises:
         HarnessError: ONNX Runtime can't run the model.
     """
 
     def measure(runtime: str) -> Latency:
-        return process.measure(model, reference, threads, GLANCE_S, runtime=runtime)
+        return process.measure(model, reference, threads, glance_s, runtime=runtime)
 
-    untried = [Attempt(name, None, "not tried: torch's engines are slower") for name in RUNTIMES if name not in TRIED]
-    return [*choose(TRIED, measure, _checker(model, threads, inputs)), *untried]
+    return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs))
 
 
 def choose(

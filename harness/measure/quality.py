@@ -33,3 +33,13 @@ def macro_f1_of(table: np.ndarray) -> float:
     """Average F1 over the classes of a confusion table, as `macro_f1`."""
     present = [f1 for f1 in _f1_by_class(table) if f1 is not None]
     return float(np.mean(present)) if present else 0.0
+
+
+def macro_f1_of_counts(right: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Average F1 over the classes, as `macro_f1`, for many predictions at once: (..., classes) -> (...).
+
+    right: images of a class that are predicted so. seen: how often a class occurs, and is predicted, together.
+    """
+    present = seen > 0
+    f1 = np.divide(2.0 * right, seen, out=np.zeros(seen.shape), where=present)
+    return f1.sum(axis=-1) / np.maximum(1, present.sum(axis=-1))

@@ -8,11 +8,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from typing_extensions import TypedDict
 
 from harness.data.prepare import Preprocessing
-from harness.errors import HarnessError, nearest
+from harness.errors import HarnessError
 from harness.record import files
+from harness.record.strict import STRICT, between, check, rule
 
 MODEL, PREDICTIONS, MANIFEST = "model.onnx", "predictions.csv", "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -21,46 +24,82 @@ LARGEST = 1_000_000
 DEEPEST, LONGEST_TEXT, LARGEST_NUMBER = 32, 1_000, 2**63
 """Of values within values; characters of a name or a text; and either way of a number: what databases take."""
 
-FIELDS: dict[str, Any] = {
-    "name": str,
-    "files": {MODEL: str, PREDICTIONS: str},
-    "input": {"shape": list, "dtype": str},
-    "classes": [str],
-    "preprocessing": {"resolution_px": int, "mean": [float], "std": [float]},
-    "runtime": str,
-    "threads": int,
-    "candidate": dict,
-    "data": {"name": str, "options": dict, "fingerprint": str},
-    "versions": dict,
-    "run": {"metrics": dict, "train_s": float, "seed": int},
-    "created": str,
-}
-"""The manifest's shape: a type, a list of one type, or fields by name; nothing more and nothing less."""
+AGAIN = "pack the entry again"
 
-SPOKEN = {str: "text", int: "a whole number", float: "a number", dict: "a mapping", list: "a list"}
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _three(low: float, high: float, allowed: str) -> Any:
+    return Annotated[
+        list[float], rule(allowed, lambda numbers: len(numbers) == 3 and low <= min(numbers) <= max(numbers) <= high)
+    ]
+
+
+Sha256 = Annotated[str, rule("64 hex digits", re.compile("[0-9a-f]{64}").fullmatch)]
+Files = STRICT(TypedDict("Files", {MODEL: Sha256, PREDICTIONS: Sha256}))
+
+
+@STRICT
+class Input(TypedDict):
+    """What the model takes in: `shape` ["N", 3, R, R]."""
+
+    shape: list[Any]
+    dtype: Literal["float32"]
+
+
+@STRICT
+class Prepared(TypedDict):
+    """What the judge does to the test images."""
+
+    resolution_px: Annotated[int, between(1, 1024)]
+    mean: _three(-1e4, 1e4, "three numbers, -10,000 to 10,000")
+    std: _three(1e-5, 1e4, "three numbers above 0, 0.00001 to 10,000")
+
+
+@STRICT
+class Data(TypedDict):
+    """Which data set: its options are those without paths."""
+
+    name: str
+    options: dict[str, Any]
+    fingerprint: str
+
+
+@STRICT
+class Training(TypedDict):
+    """How the weights came about."""
+
+    metrics: dict[str, Any]
+    train_s: float
+    seed: int
 
 
 @dataclass(frozen=True)
 class Manifest:
     """All that the judge must know of an entry.
 
-    files: sha256 of each file, 64 hex digits. input: `shape` ["N", 3, R, R] and `dtype`. preprocessing: what the judge
-    does to the test images. candidate: the trial's choices. data: name, options (without paths) and fingerprint.
-    run: metrics, training seconds and seed. created: UTC, ISO 8601.
+    files: sha256 of each file. candidate: the trial's choices. created: UTC, ISO 8601.
     """
 
-    name: str
-    files: dict[str, str]
-    input: dict[str, Any]
-    classes: list[str]
-    preprocessing: dict[str, Any]
+    name: Annotated[str, rule("1 to 64 letters, digits, '.', '_' or '-'", NAME.fullmatch)]
+    files: Files
+    input: Input
+    classes: Annotated[
+        list[str], rule("at least two names, each once", lambda names: len(set(names)) == len(names) >= 2)
+    ]
+    preprocessing: Prepared
     runtime: str
-    threads: int
+    threads: Annotated[int, between(1, 1024)]
     candidate: dict[str, Any]
-    data: dict[str, Any]
-    versions: dict[str, str]
-    run: dict[str, Any]
-    created: str
+    data: Data
+    versions: dict[str, Any]
+    run: Training
+    created: Annotated[str, rule("a time such as 2026-01-31T12:00:00+00:00", _is_time)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -74,37 +113,16 @@ class Manifest:
             HarnessError: a field is missing, unknown, of the wrong type or impossible; the message names it.
         """
         _check_plain(raw, where)
-        _check(raw, FIELDS, where, "")
-        manifest = cls(**raw)
-        for field, fine, allowed in manifest._rules():
-            if not fine:
-                raise _wrong(where, field, manifest._value(field), allowed)
-        return manifest
+        check(cls, raw, where, AGAIN)
+        side, shape = raw["preprocessing"]["resolution_px"], raw["input"]["shape"]
+        if shape != ["N", 3, side, side]:
+            allowed = f"{['N', 3, side, side]}, as preprocessing.resolution_px says"
+            raise _wrong(where, "input.shape", shape, allowed)
+        return cls(**raw)
 
     def prepared(self) -> Preprocessing:
         """Return the pre-processing as the data room takes it."""
         return Preprocessing.from_dict(self.preprocessing)
-
-    def _value(self, field: str) -> Any:
-        head, _, tail = field.partition(".")
-        return getattr(self, head)[tail] if tail else getattr(self, head)
-
-    def _rules(self) -> list[tuple[str, bool, str]]:
-        side, means = self.preprocessing["resolution_px"], self.preprocessing
-        shape = ["N", 3, side, side]
-        rules = [
-            ("name", bool(NAME.fullmatch(self.name)), "1 to 64 letters, digits, '.', '_' or '-'"),
-            ("input.shape", self.input["shape"] == shape, f"{shape}, as preprocessing.resolution_px says"),
-            ("input.dtype", self.input["dtype"] == "float32", "'float32'"),
-            ("classes", len(set(self.classes)) == len(self.classes) >= 2, "at least two names, each once"),
-            ("preprocessing.resolution_px", 1 <= side <= 1024, "1 to 1024"),
-            ("preprocessing.mean", _are_three(means["mean"], -1e4, 1e4), "three numbers, -10,000 to 10,000"),
-            ("preprocessing.std", _are_three(means["std"], 1e-5, 1e4), "three numbers above 0, 0.00001 to 10,000"),
-            ("threads", 1 <= self.threads <= 1024, "1 or more, up to 1024"),
-            ("created", _is_time(self.created), "a time such as 2026-01-31T12:00:00+00:00"),
-        ]
-        hashes = [(f"files.{k}", bool(re.fullmatch("[0-9a-f]{64}", v)), "64 hex digits") for k, v in self.files.items()]
-        return rules + hashes
 
 
 def read(folder: Path) -> Manifest:
@@ -117,7 +135,7 @@ def read(folder: Path) -> Manifest:
     if not path.is_file():
         raise HarnessError(f"{path}: not found", "name a folder that `python inference.py` wrote")
     if path.stat().st_size > LARGEST:
-        raise HarnessError(f"{path}: {path.stat().st_size:,} bytes; allowed: {LARGEST:,}", "pack the entry again")
+        raise HarnessError(f"{path}: {path.stat().st_size:,} bytes; allowed: {LARGEST:,}", AGAIN)
     try:
         text = path.read_text(encoding="utf-8")
         raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
@@ -144,7 +162,7 @@ def _check_plain(raw: Any, where: str) -> None:
     while left:
         value, depth = left.pop()
         if depth > DEEPEST:
-            raise HarnessError(f"{where}: values within values, over {DEEPEST} deep", "pack the entry again")
+            raise HarnessError(f"{where}: values within values, over {DEEPEST} deep", AGAIN)
         if isinstance(value, dict):
             left += [(inner, depth + 1) for pair in value.items() for inner in pair]
         elif isinstance(value, list):
@@ -155,42 +173,8 @@ def _check_plain(raw: Any, where: str) -> None:
             raise _wrong(where, "a number", "too large", "between -2**63 and 2**63")
 
 
-def _check(raw: Any, fields: Any, where: str, at: str) -> None:
-    """Hold plain values against a shape as `FIELDS` has them."""
-    if isinstance(fields, dict):
-        _check(raw, dict, where, at)
-        for name in raw.keys() - fields.keys():
-            close = nearest(name, fields) or f"known here: {', '.join(fields)}; "
-            raise HarnessError(f"{where}: unknown field '{_join(at, name)}'", f"{close}pack the entry again")
-        for name in (n for n in fields if n not in raw):
-            raise HarnessError(f"{where}: field '{_join(at, name)}' is missing", "pack the entry again")
-        for name, inner in fields.items():
-            _check(raw[name], inner, where, _join(at, name))
-    elif isinstance(fields, list):
-        _check(raw, list, where, at)
-        for number, value in enumerate(raw):
-            _check(value, fields[0], where, f"{at}.{number}")
-    elif isinstance(raw, bool) or not isinstance(raw, (int, float) if fields is float else fields):
-        raise _wrong(where, at or "(the whole file)", raw, SPOKEN[fields])
-
-
 def _wrong(where: str, field: str, value: Any, allowed: str) -> HarnessError:
-    return HarnessError(f"{where}: {field} is {repr(value)[:80]}; allowed: {allowed}", "pack the entry again")
-
-
-def _join(at: str, name: str) -> str:
-    return f"{at}.{name}" if at else name
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _are_three(numbers: list[float], low: float, high: float) -> bool:
-    return len(numbers) == 3 and all(low <= n <= high for n in numbers)
+    return HarnessError(f"{where}: {field} is {repr(value)[:80]}; allowed: {allowed}", AGAIN)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from rich.table import Table
 
 from harness.record.result import Result
 
+BULKY = ("samples", "machine", "checks", "predicted", "f1_draws", "f1_public_draws", "f1_private_draws")
+"""Fields that are no figures to look at: neither the log nor `score` repeats them."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -19,7 +22,8 @@ class Verdict:
     over the reference network's, with its 95 % interval. points (of all, of the public and of the private part): None
     where the formula scores whole boards. agreement: share of submitted labels found again. checks: the figures of each
     audit, by its reason. sandbox: "strict" or "unsafe". samples: the engine that was timed and its raw timings.
-    seconds: what judging took.
+    seconds: what judging took. predicted: the class of each test image; f1_draws and those of the parts: what F1 would
+    have been with other images of the kind (packed: `judge.bootstrap`); None of an older verdict.
     """
 
     entry: str
@@ -48,6 +52,10 @@ class Verdict:
     machine: dict[str, Any]
     created: str
     seconds: float
+    predicted: str | None = None
+    f1_draws: str | None = None
+    f1_public_draws: str | None = None
+    f1_private_draws: str | None = None
 
     @classmethod
     def of(cls, whole: Result, public: Result, private: Result, **rest: Any) -> Verdict:

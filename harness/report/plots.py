@@ -51,9 +51,9 @@ def history(trials: Sequence[FrozenTrial], path: Path, title: str, lower: bool =
 def pareto(
     trials: Sequence[FrozenTrial], path: Path, title: str, references: Mapping[str, float] | None = None
 ) -> Path:
-    """Draw macro F1 against latency, coloured by points, the Pareto set joined and labelled with trial numbers.
+    """Draw macro F1 against time, coloured by points, the Pareto set as steps and labelled with trial numbers.
 
-    references: latency_ms of networks to show as upright lines, by name.
+    references: times of networks to show as upright lines, in times of the reference network's, by name.
 
     Raises:
         HarnessError: no trial has finished.
@@ -127,24 +127,25 @@ def draw_history(axes: Axes, trials: Sequence[FrozenTrial], title: str, lower: b
 
 
 def draw_pareto(axes: Axes, trials: Sequence[FrozenTrial], title: str, references: Mapping[str, float]) -> None:
-    """Draw F1 against latency_ms, with a colour bar of the points where trials have some."""
+    """Draw F1 against the time ratio, on which the set is chosen, with a colour bar of the points trials have."""
     done = finished(trials)
     results = [result_of(t) for t in done]
-    f1, latency_ms, points = zip(*((r.f1, r.cost.latency_ms, r.points) for r in results), strict=True)
-    # the set is chosen by the ratio to the reference network; the milliseconds of several hosts may order it otherwise
-    best = sorted((result_of(t).cost.latency_ms, result_of(t).f1, t.number) for t in front(done))
+    f1, ratio, points = zip(*((r.f1, r.cost.ratio, r.points) for r in results), strict=True)
+    best = [(result_of(t).cost.ratio, result_of(t).f1, t.number) for t in front(done)]
     x, y, numbers = zip(*best, strict=True)
-    mark_logarithmic(axes, min(*latency_ms, *references.values(), x[0]), max(*latency_ms, *references.values(), x[0]))
-    axes.plot(x, y, color=ORANGE, linewidth=1.5, zorder=2, label="Pareto set")
+    mark_logarithmic(axes, min(*ratio, *references.values(), x[0]), max(*ratio, *references.values(), x[0]))
+    right = axes.get_xlim()[1]
+    axes.step([*x, right], [*y, y[-1]], where="post", color=ORANGE, linewidth=1.5, zorder=2, label="Pareto set")
+    axes.set_xlim(right=right)
     coloured = None not in points  # a formula that ranks whole boards gives a trial none
     shade = {"c": points, "cmap": COLOURS} if coloured else {"color": BLUE}
-    dots = axes.scatter(latency_ms, f1, s=34, edgecolor="white", linewidth=0.5, zorder=3, **shade)
+    dots = axes.scatter(ratio, f1, s=34, edgecolor="white", linewidth=0.5, zorder=3, **shade)
     axes.scatter(x, y, s=60, facecolor="none", edgecolor=ORANGE, linewidth=1.5, zorder=4)
-    for (name, ms), dashes in zip(references.items(), cycle(("--", ":", "-.")), strict=False):
-        axes.axvline(ms, color=GREY, linestyle=dashes, linewidth=1.2, label=f"{name}: {ms:.3g} ms")
+    for (name, times), dashes in zip(references.items(), cycle(("--", ":", "-.")), strict=False):
+        axes.axvline(times, color=GREY, linestyle=dashes, linewidth=1.2, label=f"{name}: {times:.3g}")
     axes.margins(y=0.12)
     if coloured:
         axes.figure.colorbar(dots, ax=axes, label="points", pad=0.02)
-    axes.set(xlabel="latency, ms (log scale)", ylabel="macro F1")
+    axes.set(xlabel="time, in times of the reference network's (log scale)", ylabel="macro F1")
     name_it(axes, title, "lower right")  # where the slow and the bad are: never over the set or its labels
     label(axes, [(str(number), *place) for number, *place in zip(numbers, x, y, strict=True)], UP_LEFT)

@@ -12,6 +12,11 @@ from harness.runtime.engines import RUNTIMES
 
 AUTO = "auto"
 """The runtime that stands for the fastest engine that computes the same."""
+PER_SECOND = "f1_squared_fps"
+"""The one formula that takes `reference_ms`: of no other is it a rule."""
+REVISIONS = {"f1_squared_fps": 2, "rank_mean": 2}
+"""Formulas whose meaning has changed since they were first scored by (2: time is the ratio, no longer milliseconds).
+Part of what is hashed: scores of before stand under another hash."""
 
 
 @dataclass
@@ -19,13 +24,15 @@ class Competition:
     """What is being judged, and how.
 
     formula: a name in `FORMULAS`. f1_target: of boostcamp2021b, and time_base, in times of the reference network's.
-    macs_base, f1_base: of boostcamp2021a. f1_floor: of f1_squared_fps. reference: the network timed beside every entry
-    (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is timed, a name in `RUNTIMES`,
-    or "auto" for the fastest that computes the same. agreement: share of submitted labels to be found again, 0..1.
+    macs_base, f1_base: of boostcamp2021a. f1_floor: of f1_squared_fps, and reference_ms, what an image is taken to cost
+    the reference network: a constant, for measured milliseconds move with the processor's clock. reference: the network
+    timed beside every entry (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is
+    timed, a name in `RUNTIMES`, or "auto" for the fastest that computes the same. agreement: share of submitted labels
+    to be found again, 0..1.
     contest: what only the organiser's side needs (`board.conditions.Contest`); no part of the rules behind scores.
 
     Raises:
-        HarnessError: there is no such runtime, or time_base isn't above 0.
+        HarnessError: there is no such runtime, or time_base or reference_ms isn't above 0.
     """
 
     name: str = "digits"
@@ -35,6 +42,7 @@ class Competition:
     macs_base: float = 13_863_553
     f1_base: float = 0.8342
     f1_floor: float = 0.5
+    reference_ms: float = 1.0
     reference: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
     runtime: str = "onnx"
@@ -46,11 +54,20 @@ class Competition:
         if not self.time_base > 0:
             raise HarnessError(f"competition.time_base={self.time_base}: allowed: above 0", "set it to 1, or how many "
                                "times the reference network's time the formula's base is")  # fmt: skip
+        if not self.reference_ms > 0:
+            raise HarnessError(f"competition.reference_ms={self.reference_ms}: allowed: above 0", "set it to about "
+                               "what one image takes the reference network on the judge's machine")  # fmt: skip
 
     def rules(self) -> dict[str, Any]:
         """Return what scores hang on, as plain values that rebuild it: all but `contest`."""
-        return {name: value for name, value in asdict(self).items() if name != "contest"}
+        besides = {"contest"} if self.formula == PER_SECOND else {"contest", "reference_ms"}
+        return {name: value for name, value in asdict(self).items() if name not in besides}
+
+    def meaning(self) -> dict[str, Any]:
+        """Return the rules with the formula's revision, where it has had several: what is hashed."""
+        revision = REVISIONS.get(self.formula)
+        return self.rules() | ({"revision": revision} if revision else {})
 
     def digest(self) -> str:
-        """Hash the canonical JSON of the rules (16 hex digits); scores with equal digests can be compared."""
-        return hashlib.sha256(json.dumps(self.rules(), sort_keys=True).encode()).hexdigest()[:16]
+        """Hash the canonical JSON of what scores mean (16 hex digits); those with equal digests can be compared."""
+        return hashlib.sha256(json.dumps(self.meaning(), sort_keys=True).encode()).hexdigest()[:16]

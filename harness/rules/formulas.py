@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from harness.errors import HarnessError, pick
 from harness.record.result import Cost
@@ -14,59 +14,67 @@ from harness.rules.competition import Competition
 
 @dataclass(frozen=True)
 class Figures:
-    """What is measured of one model.
+    """What is measured of one model, or arrays of that.
 
-    f1: macro, 0..1. ratio: time over the reference network's. latency_ms: of one image. macs: of one image.
+    f1: macro, 0..1. ratio: time over the reference network's. macs: of one image.
     """
 
-    f1: float
-    ratio: float
-    latency_ms: float
-    macs: float
+    f1: float | np.ndarray
+    ratio: float | np.ndarray
+    macs: float | np.ndarray
 
 
 @dataclass(frozen=True)
 class Formula:
     """A scoring rule: `score` looks at one entry, `board` needs all of them; one of the two is set.
 
-    direction: "lower" or "higher" points are better.
+    Both take arrays: `board` with the entries along the first axis. direction: "lower" or "higher" points are better.
     """
 
     direction: str
-    score: Callable[[Figures, Competition], float] | None = None
-    board: Callable[[Sequence[Figures], Competition], list[float]] | None = None
+    score: Callable[[Figures, Competition], float | np.ndarray] | None = None
+    board: Callable[[Figures, Competition], np.ndarray] | None = None
 
 
-def boostcamp2021b(figures: Figures, competition: Competition) -> float:
+def boostcamp2021b(figures: Figures, competition: Competition) -> float | np.ndarray:
     """Half the time ratio and a smooth step at the F1 target."""
-    return 0.5 * figures.ratio / competition.time_base + 1 / (1 + math.exp(-20 * (competition.f1_target - figures.f1)))
+    return 0.5 * figures.ratio / competition.time_base + 1 / (1 + np.exp(-20 * (competition.f1_target - figures.f1)))
 
 
-def boostcamp2021a(figures: Figures, competition: Competition) -> float:
+def boostcamp2021a(figures: Figures, competition: Competition) -> float | np.ndarray:
     """MACs over the base network's and what is missing from its F1; below F1 0.5 nothing counts."""
     missing = 1 - figures.f1 / competition.f1_base
-    if figures.f1 < 0.5:
-        missing = 1.0
-    elif figures.f1 >= competition.f1_base:
-        missing *= 0.5
-    return figures.macs / competition.macs_base + missing
+    missing = np.where(figures.f1 >= competition.f1_base, 0.5 * missing, missing)
+    return figures.macs / competition.macs_base + np.where(figures.f1 < 0.5, 1.0, missing)
 
 
-def f1_squared_fps(figures: Figures, competition: Competition) -> float:
-    """F1 squared times frames a second; 0.0, the worst there is, below the floor."""
-    return figures.f1**2 * 1000 / figures.latency_ms if figures.f1 >= competition.f1_floor else 0.0
+def f1_squared_fps(figures: Figures, competition: Competition) -> float | np.ndarray:
+    """F1 squared times frames a second; 0.0, the worst there is, below the floor.
+
+    A frame takes the ratio times `reference_ms`.
+    """
+    fps = 1000 / (figures.ratio * competition.reference_ms)
+    return np.where(figures.f1 >= competition.f1_floor, figures.f1**2 * fps, 0.0)
 
 
-def ranks(values: Sequence[float]) -> list[float]:
-    """Rank from 1, the least first; equal values share the mean of their ranks."""
-    order = sorted(values)
-    return [(bisect_left(order, v) + 1 + bisect_right(order, v)) / 2 for v in values]
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Rank along the first axis from 1, the least first; equal values share the mean of their ranks."""
+    order = np.argsort(values, axis=0, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=0)
+    place = np.broadcast_to(np.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
+    differs = ordered[1:] != ordered[:-1]
+    edge = np.ones_like(ordered[:1], dtype=bool)
+    first = np.maximum.accumulate(np.where(np.concatenate([edge, differs]), place, 0), axis=0)
+    backwards = np.where(np.concatenate([differs, edge]), place, len(values))[::-1]
+    last = np.minimum.accumulate(backwards, axis=0)[::-1]
+    found = np.empty(values.shape)
+    np.put_along_axis(found, order, (first + last) / 2 + 1, axis=0)
+    return found
 
 
-def rank_mean(entries: Sequence[Figures], competition: Competition) -> list[float]:
-    """Mean of the rank by F1 and the rank by latency."""
-    by_f1, by_time = ranks([-e.f1 for e in entries]), ranks([e.latency_ms for e in entries])
-    return [(q + t) / 2 for q, t in zip(by_f1, by_time, strict=True)]
+def rank_mean(entries: Figures, competition: Competition) -> np.ndarray:
+    """Mean of the rank by F1 and the rank by the time ratio."""
+    return (ranks(-np.asarray(entries.f1)) + ranks(np.asarray(entries.ratio))) / 2
 
 
 FORMULAS: dict[str, Formula] = {
@@ -104,12 +112,12 @@ def points(competition: Competition, figures: Figures) -> float:
             f"competition.formula: '{competition.formula}' scores a whole board, never a model alone",
             f"search with one of: {alone}; the standings rank by '{competition.formula}'",
         )
-    return score(figures, competition)
+    return float(score(figures, competition))
 
 
 def figures(cost: Cost, f1: float) -> Figures:
     """Return what the formulas take of a network's cost and F1: the one place where they are fed."""
-    return Figures(f1=f1, ratio=cost.ratio, latency_ms=cost.latency_ms, macs=cost.macs)
+    return Figures(f1=f1, ratio=cost.ratio, macs=cost.macs)
 
 
 def scored(competition: Competition, cost: Cost, f1: float) -> float | None:
@@ -129,8 +137,15 @@ def earned(competition: Competition, cost: Cost, f1: float) -> float:
 
 def points_of_board(competition: Competition, entries: Sequence[Figures]) -> list[float]:
     """Score every entry of a board."""
-    board = formula_of(competition).board
-    return board(entries, competition) if board else [points(competition, e) for e in entries]
+    columns = (np.array([getattr(e, name) for e in entries], dtype=float) for name in ("f1", "ratio", "macs"))
+    return points_of_arrays(competition, Figures(*columns)).tolist()
+
+
+def points_of_arrays(competition: Competition, entries: Figures) -> np.ndarray:
+    """Score a board given as arrays, the entries along the first axis; along the others each is a board of its own."""
+    formula = formula_of(competition)
+    score = formula.board or formula.score
+    return np.asarray(score(entries, competition), dtype=float)
 
 
 def optimistic(competition: Competition, figures: Figures) -> float:

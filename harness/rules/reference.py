@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.build import build
 from harness.models.spec import ModelSpec
 from harness.runtime.export import export
+
+if TYPE_CHECKING:
+    import torch
 
 
 def reference_model(reference: dict[str, Any], cache: Path) -> Path:
@@ -27,10 +30,19 @@ def reference_model(reference: dict[str, Any], cache: Path) -> Path:
     path = cache / f"reference-{key}.onnx"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        spec = ModelSpec.from_dict(reference["model"], "competition.reference.model")
-        model = build(spec, reference["classes"], reference["resolution_px"])
-        export(model, reference["resolution_px"], path)
+        export(built(reference), reference["resolution_px"], path)
     return path
+
+
+def built(reference: dict[str, Any]) -> torch.nn.Module:
+    """Build a competition's reference network.
+
+    Raises:
+        HarnessError: a part is missing or of the wrong kind.
+    """
+    _check(reference)
+    spec = ModelSpec.from_dict(reference["model"], "competition.reference.model")
+    return build(spec, reference["classes"], reference["resolution_px"])
 
 
 def _check(reference: dict[str, Any]) -> None:

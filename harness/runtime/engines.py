@@ -17,8 +17,6 @@ Predict = Callable[[np.ndarray], np.ndarray]
 RUNTIMES: dict[str, str] = {
     "onnx": "harness.runtime.onnx",
     "openvino": "harness.runtime.openvino",
-    "eager": "harness.runtime.eager",
-    "inductor": "harness.runtime.inductor",
 }
 
 

@@ -20,7 +20,7 @@ from harness.sandbox.sandbox import START_S, Content, Mode, open_box
 
 RUNNER = Path(__file__).with_name("runner.py")
 PACKAGES = {"onnx": ("numpy", "onnxruntime"), "openvino": ("numpy", "openvino", "openvino_telemetry", "packaging")}
-"""What each engine imports; the others compile code, or bring torch."""
+"""What each engine imports."""
 HELPERS = {"onnx": 1, "openvino": 8}
 """The threads that an engine starts beside those that it was asked for; ONNX Runtime does without where it must."""
 MOST_CLASSES = 1 << 16

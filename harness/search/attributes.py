@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial
 
+from harness.errors import HarnessError
 from harness.record.candidate import Candidate
 from harness.record.result import Cost, Result
 
@@ -15,8 +16,17 @@ REFUSED = "refused"
 
 
 def result_of(trial: FrozenTrial) -> Result | None:
-    """Return a trial's result; None before it has one."""
+    """Return a trial's result; None before it has one.
+
+    Raises:
+        HarnessError: an earlier version recorded it, without its counts and intervals.
+    """
     raw = trial.user_attrs.get(RESULT)
+    if raw is None and "figures" in trial.user_attrs:
+        raise HarnessError(
+            f"trial {trial.number}: an earlier version of the harness recorded its result, which this one can't read",
+            "look at this study with that version; `train.py study=... trial=NUMBER` and `status` work with this one",
+        )
     return None if raw is None else Result.from_dict(raw)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +9,15 @@ from optuna.trial import FrozenTrial
 from rich.table import Table
 
 from harness.record import files
+from harness.rules import pareto
 from harness.search.attributes import candidate_of, result_of
 
 
 def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the finished trials that no other beats in F1 and latency ratio at once, fastest first."""
-    results = [(trial, result_of(trial)) for trial in trials]
-    kept: list[FrozenTrial] = []
-    best = -math.inf
-    for trial, result in sorted(results, key=lambda pair: (pair[1].cost.ratio, -pair[1].f1)):
-        if result.f1 > best:
-            kept.append(trial)
-            best = result.f1
-    return kept
+    return [
+        trial for trial, _ in pareto.front([(t, result_of(t)) for t in trials], lambda p: (p[1].f1, p[1].cost.ratio))
+    ]
 
 
 def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ running, and done if and only if one trial of it has finished.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count as counting
 from pathlib import Path
@@ -62,8 +63,22 @@ def take(shared: Shared, owner: str, place: Callable[[int], Path]) -> Turn | Non
         if slot is None:
             return None
         if trial is not None:
-            begun = optuna.Trial(shared.optuna, trial)
+            begun = _asked(shared, trial)
             return Turn(slot, begun, begun.user_attrs.get("retry_of"))
+
+
+def _asked(shared: Shared, trial: int) -> optuna.Trial:
+    """Return a running trial as `Study.ask` does, whose sampler looks at the other trials anew."""
+    _look_anew(shared)
+    return optuna.Trial(shared.optuna, trial)
+
+
+def _look_anew(shared: Shared) -> None:
+    """Have the sampler read the trials again: what it has read holds until `Study.ask` or `tell`, which we don't call.
+
+    Without this, it would know for ever what it knew at its first trial.
+    """
+    shared.optuna._thread_local.cached_all_trials = None
 
 
 def _taken(
@@ -105,16 +120,39 @@ def _counted_before(
 
 
 def _begin(shared: Shared, owner: str, slot: slots.Slot, lost: FrozenTrial | None) -> int:
-    """Create a running trial, with the candidate of a lost one if there is one; return its id."""
+    """Begin a trial and return its id: with the candidate of a lost one if there is one, else one that waits, or a new.
+
+    What a sampler and `enqueue_trial` have noted of a lost one (system_attrs) is part of its candidate.
+    """
+    storage, study = shared.optuna._storage, shared.optuna._study_id
     attributes: dict[str, Any] = {"worker": owner.partition("/")[0]}
-    if lost is None or not lost.params:
-        fresh = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
-        return shared.optuna._storage.create_new_trial(shared.optuna._study_id, fresh)
-    again = create_trial(
-        state=TrialState.RUNNING, params=lost.params, distributions=lost.distributions,
-        intermediate_values=lost.intermediate_values, user_attrs=attributes | {"retry_of": lost.number},
-    )  # fmt: skip
-    return shared.optuna._storage.create_new_trial(shared.optuna._study_id, again)
+    if lost is not None and (lost.params or lost.system_attrs):
+        again = create_trial(
+            state=TrialState.RUNNING, params=lost.params, distributions=lost.distributions,
+            intermediate_values=lost.intermediate_values, user_attrs=attributes | {"retry_of": lost.number},
+            system_attrs=lost.system_attrs,
+        )  # fmt: skip
+        return storage.create_new_trial(study, again)
+    waiting = _dequeued(shared)
+    if waiting is None:
+        return storage.create_new_trial(study, create_trial(state=TrialState.RUNNING, user_attrs=attributes))
+    for name, value in attributes.items():
+        storage.set_trial_user_attr(waiting, name, value)
+    return waiting
+
+
+def _dequeued(shared: Shared) -> int | None:
+    """Begin the first trial that `enqueue_trial` has left waiting; return its id, None where none waits."""
+    storage, study = shared.optuna._storage, shared.optuna._study_id
+    waiting = {"deepcopy": False, "states": (TrialState.WAITING,)}
+    # Optuna's cache would read every running trial for this; it must know a trial that is written to, though
+    if not getattr(storage, "_backend", storage).get_all_trials(study, **waiting):
+        return None
+    for trial in storage.get_all_trials(study, **waiting):
+        with suppress(UpdateFinishedTrialError):  # somebody has failed it by hand
+            if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):  # False: another worker has it
+                return trial._trial_id
+    return None
 
 
 def count(shared: Shared, slot: slots.Slot, outcome: Outcome) -> bool:
@@ -179,7 +217,7 @@ def replace(shared: Shared, turn: Turn, owner: str, refused: Refused) -> Turn | 
         return begun
 
     begun = _step(shared, act)
-    return None if begun is None else Turn(turn.slot, optuna.Trial(shared.optuna, begun), None)
+    return None if begun is None else Turn(turn.slot, _asked(shared, begun), None)
 
 
 def replay(shared: Shared, outcome: Outcome) -> str:
@@ -263,7 +301,18 @@ def _tell(shared: Shared, outcome: Outcome) -> None:
     storage = shared.optuna._storage
     for name, value in outcome.attributes.items():
         storage.set_trial_user_attr(outcome.trial, name, value)
-    storage.set_trial_state_values(outcome.trial, TrialState[outcome.state], list(outcome.values) or None)
+    _end(shared, outcome.trial, TrialState[outcome.state], list(outcome.values) or None)
+
+
+def _end(shared: Shared, trial: int, state: TrialState, values: list[float] | None = None) -> None:
+    """End a running trial as `Study.tell` does: the sampler hears of it first, and what it notes is in our transaction.
+
+    An attempt that is made again tells the sampler again.
+    """
+    _look_anew(shared)
+    storage = shared.optuna._storage
+    shared.optuna.sampler.after_trial(shared.optuna, storage.get_trial(trial), state, values)
+    storage.set_trial_state_values(trial, state, values)
 
 
 def _copied(shared: Shared, failed: FrozenTrial, outcome: Outcome) -> int:
@@ -282,7 +331,7 @@ def _fail(shared: Shared, trial: int, reason: str) -> None:
     if shared.optuna._storage.get_trial(trial).state.is_finished():
         return
     shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
-    shared.optuna._storage.set_trial_state_values(trial, TrialState.FAIL)
+    _end(shared, trial, TrialState.FAIL)
 
 
 def _refuse(shared: Shared, trial: optuna.Trial, refused: Refused) -> None:
@@ -300,4 +349,4 @@ def _refuse(shared: Shared, trial: optuna.Trial, refused: Refused) -> None:
         return
     trial.set_constraint("gate", refused.excess)
     storage.set_trial_user_attr(number, "reason", f"{refused}, replaced")
-    storage.set_trial_state_values(number, TrialState.PRUNED)
+    _end(shared, number, TrialState.PRUNED)

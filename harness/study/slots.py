@@ -6,7 +6,6 @@ may or may not have reached the database.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from harness import database
+from harness.database import lease
+from harness.database.lease import Leases
 from harness.errors import HarnessError
 
 METADATA = sa.MetaData()
@@ -36,14 +37,7 @@ SLOTS = sa.Table(
     sa.Column("ended", sa.Double),
 )
 TRIES = 3
-GRACE = 0.5
-"""Share of a lease that a silent holder gets after the lease has run out, from when somebody sees it: a database that
-was away takes no healthy worker's trial."""
-
-# Statements are made once, which takes longer than to carry them out. Their names: of, at, by: study, number, token.
-KEY = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number == sa.bindparam("at"))
-FENCE = (SLOTS.c.token == sa.bindparam("by")) & (SLOTS.c.state == "leased")
-LOCKED = sa.select(SLOTS).where(KEY).with_for_update()
+LEASES = Leases(SLOTS, key=("study", "number"), token="token", until="until", held="leased")
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,11 @@ class Slot:
     lost: int | None = None
     again: bool = False
     given_up: bool = False
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Which row it is."""
+        return {"study": self.study, "number": self.number}
 
 
 def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
@@ -98,65 +97,49 @@ def clock(connection: sa.Connection) -> float:
 def claim(
     connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int, dead: bool = False
 ) -> Slot | None:
-    """Take the next slot that is free or whose holder is dead; None when there is none now.
+    """Take the next slot that is free or whose holder is dead; None when there is none now. dead: leave the free ones.
 
-    A holder is dead when it was silent for its lease and, after somebody saw that, for the grace.
-    dead: leave the free ones.
+    The slot is given up instead where its tries are used up: three dead workers are one failed candidate.
     """
-    first = _open(connection.dialect.name, dead)
-    while row := connection.execute(first, {"of": study, "below": trials}).mappings().first():
-        if row["state"] == "free" or row["warned"]:
-            return _taken(connection, row, owner, lease_s)
-        _set(connection, study, row["number"], {"warned": True}, {"until": GRACE * row["lease_s"]})
-    return None
-
-
-@functools.cache
-def _open(dialect: str, dead: bool) -> sa.Select:
-    silent = (SLOTS.c.state == "leased") & (SLOTS.c.until < database.now_in(dialect))
+    silent = lease.silent(connection, LEASES)
     open_ = silent if dead else silent | (SLOTS.c.state == "free")
-    ours = (SLOTS.c.study == sa.bindparam("of")) & (SLOTS.c.number < sa.bindparam("below"))
+    ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
     # tried least first: a trial that kills its worker must not hold up the others
-    first = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)
-    return first.with_for_update(skip_locked=True)
-
-
-def _taken(connection: sa.Connection, row: Any, owner: str, lease_s: float) -> Slot:
-    """Lease a slot to a new holder, or give it up; three dead workers are one failed candidate."""
+    query = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)
+    row = lease.first(connection, LEASES, query.with_for_update(skip_locked=True))
+    if row is None:
+        return None
     deaths = row["deaths"] + (row["state"] == "leased")
     failures = row["failures"] + (deaths >= TRIES)
     given_up = failures >= TRIES
-    changes = {
-        "state": "given_up" if given_up else "leased", "owner": owner, "token": row["token"] + 1,
-        "failures": failures, "deaths": deaths % TRIES, "trial": None, "warned": False, "lease_s": lease_s,
-    }  # fmt: skip
-    _set(connection, row["study"], row["number"], changes, {"begun": 0.0, "until": lease_s})
-    return Slot(row["study"], row["number"], row["token"] + 1, row["trial"], deaths < TRIES, given_up)
+    token = lease.take(
+        connection, LEASES, row, owner, lease_s, state="given_up" if given_up else "leased", failures=failures,
+        deaths=deaths % TRIES, trial=None, begun=database.now(connection),
+    )  # fmt: skip
+    return Slot(study, row["number"], token, row["trial"], deaths < TRIES, given_up)
 
 
 def held(connection: sa.Connection, study: str, owner: str) -> tuple[Slot, int] | None:
     """Return the slot that this owner holds, and its trial, if a claim of its has taken effect unnoticed."""
-    mine = (SLOTS.c.study == study) & (SLOTS.c.state == "leased") & (SLOTS.c.owner == owner)
-    row = connection.execute(sa.select(SLOTS).where(mine & SLOTS.c.trial.is_not(None))).mappings().first()
+    row = lease.held(connection, LEASES, owner, SLOTS.c.study == study, SLOTS.c.trial.is_not(None))
     return (Slot(study, row["number"], row["token"]), row["trial"]) if row else None
 
 
 def attach(connection: sa.Connection, slot: Slot, trial: int) -> bool:
     """Note which trial uses the slot."""
-    return _change(connection, slot, {"trial": trial})
+    return _change(connection, slot, trial=trial)
 
 
 def renew(connection: sa.Connection, slot: Slot, lease_s: float) -> bool:
     """Prolong the lease; False if it is no longer ours."""
-    return _change(connection, slot, {"warned": False}, {"until": lease_s})
+    return lease.renew(connection, LEASES, slot.key, slot.token, lease_s)
 
 
 def settle(connection: sa.Connection, slot: Slot) -> bool | None:
     """Count the slot's trial as finished; None if that was done before, False if the lease is no longer ours."""
-    if _change(connection, slot, {"state": "done"}, {"ended": 0.0}):
+    if _change(connection, slot, state="done", ended=database.now(connection)):
         return True
-    row = locked(connection, slot.study, slot.number)
-    return None if (row["state"], row["token"]) == ("done", slot.token) else False
+    return None if lease.ended(connection, LEASES, slot.key, slot.token, "done") else False
 
 
 def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
@@ -165,28 +148,30 @@ def release(connection: sa.Connection, slot: Slot, failed: bool) -> bool:
     One that hasn't failed keeps its trial, so that the next holder goes on with it.
     """
     if not failed:
-        return _change(connection, slot, {"state": "free"})
+        return _change(connection, slot, state="free")
     failures = locked(connection, slot.study, slot.number)["failures"] + 1
     state = "given_up" if failures >= TRIES else "free"
-    return _change(connection, slot, {"state": state, "failures": failures, "deaths": 0, "trial": None})
+    return _change(connection, slot, state=state, failures=failures, deaths=0, trial=None)
 
 
 def locked(connection: sa.Connection, study: str, number: int) -> Any:
     """Read one slot and keep others from changing it until the transaction ends."""
-    return connection.execute(LOCKED, {"of": study, "at": number}).mappings().one()
+    return lease.locked(connection, LEASES, {"study": study, "number": number})
 
 
 def overrule(connection: sa.Connection, slot: Slot, trial: int) -> None:
     """Count a result for the slot whoever holds it: its own holder had computed it and died, or lost the lease."""
-    done = {"state": "done", "trial": trial, "token": slot.token}
-    _set(connection, slot.study, slot.number, done, {"ended": 0.0})
+    this = (SLOTS.c.study == slot.study) & (SLOTS.c.number == slot.number)
+    done = {"state": "done", "trial": trial, "token": slot.token, "ended": database.now(connection)}
+    connection.execute(sa.update(SLOTS).where(this).values(done))
 
 
 def expire(connection: sa.Connection, study: str, worker: str) -> list[int]:
     """End the leases of a worker that is known to be dead; return the ids of its trials."""
-    mine = (SLOTS.c.study == study) & (SLOTS.c.state == "leased") & SLOTS.c.owner.startswith(worker, autoescape=True)
-    trials = list(connection.scalars(sa.select(SLOTS.c.trial).where(mine & SLOTS.c.trial.is_not(None))))
-    connection.execute(sa.update(SLOTS).where(mine).values(until=0.0, warned=True))
+    its = (SLOTS.c.study == study) & SLOTS.c.owner.startswith(worker, autoescape=True)
+    running = sa.select(SLOTS.c.trial).where(its & (SLOTS.c.state == "leased") & SLOTS.c.trial.is_not(None))
+    trials = list(connection.scalars(running))
+    lease.expire(connection, LEASES, its)
     return trials
 
 
@@ -214,27 +199,6 @@ def counts(engine: sa.Engine, study: str, trials: int) -> dict[str, int]:
     return {state: found.get(state, 0) for state in ("free", "leased", "done", "given_up")}
 
 
-Moments = dict[str, float]
-"""Columns that are set to so many seconds from now."""
-
-
-def _change(connection: sa.Connection, slot: Slot, changes: dict[str, Any], moments: Moments | None = None) -> bool:
+def _change(connection: sa.Connection, slot: Slot, **values: Any) -> bool:
     """Change a slot; False if it is no longer its holder's."""
-    return _set(connection, slot.study, slot.number, changes, moments or {}, slot.token)
-
-
-def _set(
-    connection: sa.Connection, study: str, number: int, changes: dict[str, Any], moments: Moments, by: int | None = None
-) -> bool:
-    """Change a slot, whoever holds it. by: only while it is leased under this token."""
-    statement = _update(connection.dialect.name, tuple(changes), tuple(moments), by is not None)
-    token = {} if by is None else {"by": by}
-    given = changes | {"of": study, "at": number} | token | {f"{name}_in": s for name, s in moments.items()}
-    return connection.execute(statement, given).rowcount == 1
-
-
-@functools.cache
-def _update(dialect: str, columns: tuple[str, ...], moments: tuple[str, ...], fenced: bool) -> sa.Update:
-    values = {name: sa.bindparam(name) for name in columns}
-    later = {name: database.now_in(dialect) + sa.bindparam(f"{name}_in", type_=sa.Double) for name in moments}
-    return sa.update(SLOTS).where(KEY & FENCE if fenced else KEY).values(values | later)
+    return lease.change(connection, LEASES, slot.key, slot.token, values)

@@ -91,7 +91,7 @@ def _rate(ago: list[float]) -> float | None:
 
 
 def _best(shared: Shared) -> dict[str, Any] | None:
-    if len(shared.optuna.directions) > 1:
+    if len(shared.optuna.directions) > 1 or not shared.definition.is_whole:  # an earlier version's has no `Result`
         return None
     for trial in finished(shared.optuna)[:1]:
         result = result_of(trial)

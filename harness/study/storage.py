@@ -17,11 +17,10 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock
 from optuna.exceptions import OptunaError, TrialPruned
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import database
-from harness.study.lean import Lean
 
 T = TypeVar("T")
 PATIENCE_S = 300.0
@@ -35,6 +34,31 @@ CALLS = (
     "_create_new_trial", "_get_trials", "_set_trial_param", "_get_best_trial_id",
 )  # fmt: skip
 """What a running study asks of its storage, Optuna's cache included; each call is safe to be made twice."""
+
+
+class Undone(RuntimeError):
+    """A call of Optuna's has rolled back the transaction that it was made in."""
+
+
+class JointStorage(RDBStorage):
+    """Optuna's storage, whose reads and writes can join one transaction with those of our own tables."""
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Let this thread's reads and writes join one transaction, which ends with the block; an error undoes it.
+
+        Source: https://docs.sqlalchemy.org/en/20/orm/session_transaction.html (joining a session into an external
+            transaction)
+        """
+        with self.engine.connect() as connection, connection.begin() as whole:
+            self.scoped_session.remove()
+            self.scoped_session(bind=connection)  # this thread's sessions, until they are removed
+            try:
+                yield connection
+            finally:
+                self.scoped_session.remove()
+            if not whole.is_active:  # Optuna swallows some errors after it has rolled back, and all of ours with it
+                raise Undone("a call of Optuna's undid the transaction that it was made in")
 
 
 def patient(storage: BaseStorage, url: str, patience_s: float, where: str = "storage.url") -> Any:
@@ -59,7 +83,7 @@ def patient(storage: BaseStorage, url: str, patience_s: float, where: str = "sto
     return storage
 
 
-def opened(url: str, patience_s: float = PATIENCE_S) -> Lean:
+def opened(url: str, patience_s: float = PATIENCE_S) -> JointStorage:
     """Open Optuna's storage and create its tables.
 
     Raises:
@@ -77,13 +101,13 @@ def alone(url: str) -> Iterator[None]:
         yield
 
 
-def _created(url: str) -> Lean:
+def _created(url: str) -> JointStorage:
     """Open the storage; another host may be creating its tables at this moment."""
     for attempt in range(5):
         try:
             target = database.address(url).render_as_string(hide_password=False)
             # a connection isn't tried before use: each call is made again where it was lost
-            storage = Lean(target, database.options(url) | {"pool_pre_ping": False})
+            storage = JointStorage(target, database.options(url) | {"pool_pre_ping": False})
             database.careful(storage.engine)
             return storage
         except (IntegrityError, ProgrammingError, OperationalError) as e:
@@ -108,7 +132,7 @@ def step(study: optuna.Study, engine: sa.Engine, patience_s: float, act: Callabl
     backend = getattr(study._storage, "_backend", None)
 
     def once() -> T:
-        with backend.transaction() if isinstance(backend, Lean) else engine.begin() as connection:
+        with backend.transaction() if isinstance(backend, JointStorage) else engine.begin() as connection:
             _here.inside = True
             try:
                 return act(connection)
@@ -127,7 +151,7 @@ def together(trial: optuna.Trial, patience_s: float, act: Callable[[], T]) -> T:
         HarnessError: the database was away for longer than `patience_s`.
     """
     backend = getattr(trial.storage, "_backend", None)
-    if not isinstance(backend, Lean):  # a study in memory, or behind a proxy
+    if not isinstance(backend, JointStorage):  # a study in memory
         return act()
     _ = trial.relative_params  # the sampler's long work comes first: inside, it would keep other workers waiting
     known, failure = trial._cached_frozen_trial, None
@@ -144,7 +168,12 @@ def together(trial: optuna.Trial, patience_s: float, act: Callable[[], T]) -> T:
             failure = e
             return None
 
-    done = step(trial.study, backend.engine, patience_s, once)
+    done = None
+    try:
+        done = step(trial.study, backend.engine, patience_s, once)
+    except Undone:
+        if failure is None:
+            raise
     if failure is not None:
         raise failure
     return done

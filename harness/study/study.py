@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.errors import HarnessError, pick
-from harness.rules.competition import Competition
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
 from harness.study import slots, storage
+from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
-from harness.study.storage import PATIENCE_S
+from harness.study.storage import PATIENCE_S, JointStorage
 
 DUPLICATES = ("replace", "reuse")
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
@@ -88,28 +90,10 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Definition:
-    """What all trials of a study share; a worker that joins with another definition is refused."""
-
-    data: dict[str, Any]
-    space: dict[str, Any]
-    proxy: dict[str, Any]
-    competition: dict[str, Any]
-    objective: str
-
-    def differences(self, other: Definition) -> list[str]:
-        """Name the parts that differ."""
-        mine, theirs = (json.loads(json.dumps(d.__dict__)) for d in (self, other))
-        # where the data lie may differ from machine to machine; what they are may not
-        for part in (mine, theirs):
-            part["data"] = {k: part["data"].get(k) for k in ("name", "fingerprint")}
-        return [name for name in mine if mine[name] != theirs[name]]
-
-
-@dataclass(frozen=True)
 class Shared:
     """An open study. engine: Optuna's own; our tables stand beside its. known: lists the finished trials.
 
+    settings: what the study's trials share is as it was made with. here: where the data lay for whoever made it.
     patience_s: how long it waits for a database that is away.
     """
 
@@ -120,10 +104,20 @@ class Shared:
     url: str = field(repr=False)
     known: Callable[[], list[Known]] = field(repr=False)
     patience_s: float = PATIENCE_S
+    here: dict[str, Any] = field(default_factory=dict)
 
 
-def join(settings: Study, definition: Definition, url: str, seed: int, patience_s: float = PATIENCE_S) -> Shared:
-    """Create the study or join it.
+class NoStudy(HarnessError):
+    """There is no study of this name."""
+
+
+def join(
+    settings: Study, definition: Definition | None, url: str, seed: int, patience_s: float = PATIENCE_S,
+    here: Mapping[str, Any] | None = None,
+) -> Shared:  # fmt: skip
+    """Create the study or join it; its definition is what the database has.
+
+    definition: None joins what there is. here: where the data lie, kept with a study that is created.
 
     Raises:
         HarnessError: the database can't be reached, or the study is defined otherwise.
@@ -135,31 +129,60 @@ def join(settings: Study, definition: Definition, url: str, seed: int, patience_
             "name a file: storage.url=sqlite:///runs/harness.db",
         )
     database.connect(url).dispose()  # says what is wrong with it, if anything is
-    competition = Competition(**definition.competition)
-    directions = OBJECTIVES[settings.objective].directions(competition)
     direct = storage.opened(url, patience_s)
-    engine = direct.engine
-    with storage.alone(url):
-        study = optuna.create_study(
-            study_name=settings.name,
-            storage=direct,
-            directions=directions,
-            sampler=SAMPLERS[settings.sampler](seed),
-            load_if_exists=True,
+    if definition is not None:
+        definition = definition.settled(settings)
+        _create(settings.name, definition, direct, here or {})
+    study = _found(settings.name, direct)
+    stored = _definition(study)
+    here = study.user_attrs.get("here", {})
+    known = knowing(study, direct.engine, patience_s)
+    shared = Shared(study, direct.engine, stored.applied(settings), stored, url, known, patience_s, here)
+    refuse(settings.name, differences(shared, definition or stored))
+    slots.open_slots(direct.engine, settings.name, settings.trials)
+    study.sampler = pick(SAMPLERS, shared.settings.sampler, "study.sampler")(seed)
+    pick(PRUNERS, shared.settings.pruner, "study.pruner")
+    return shared
+
+
+def differences(there: Shared, definition: Definition) -> list[Difference]:
+    """List the settings that somebody has otherwise than a study; that the data are the same ones is seen elsewhere.
+
+    Raises:
+        HarnessError: an earlier version made the study, and it can't be told.
+    """
+    name = there.settings.name
+    if not there.definition.is_whole:
+        raise HarnessError(
+            f"study.name={name}: an earlier version of the harness made this study, and kept neither its seed nor its "
+            "sampler, pruner, gate and precision: new trials might not be like its own",
+            f"take another study.name; `train.py study={name} trial=NUMBER` and `python -m harness status` still read "
+            "this one",
         )
-        stored = study.user_attrs.get("definition")
-        if stored is None:
-            study.set_user_attr("definition", definition.__dict__)
-            stored = study.user_attrs["definition"]
-        slots.open_slots(engine, settings.name, settings.trials)
-    differ = Definition(**stored).differences(definition)
+    known = {"fingerprint": there.definition.data["fingerprint"]}
+    return there.definition.differences(replace(definition, data=known | definition.data))
+
+
+def refuse(name: str, differ: Sequence[Difference]) -> None:
+    """Refuse to join a study with other settings.
+
+    Raises:
+        HarnessError: there are some; the message has them with both values.
+    """
     if differ:
         raise HarnessError(
-            f"study.name={settings.name}: this study has another {' and another '.join(differ)}",
-            "take another study.name, or start this one with the settings it was created with",
+            f"study.name={name}: {listed(differ)}",
+            "leave these settings out, which takes the study's, or take another study.name",
         )
-    known = knowing(study, engine, patience_s)
-    return Shared(study, engine, settings, definition, url, known, patience_s)
+
+
+def _create(name: str, definition: Definition, direct: JointStorage, here: Mapping[str, Any]) -> None:
+    """Create the study with its definition, both or neither, unless it is there."""
+    directions = OBJECTIVES[definition.objective].directions(definition.rules())
+    with suppress(DuplicatedStudyError), direct.transaction():
+        study = optuna.create_study(study_name=name, storage=direct, directions=directions)
+        study.set_user_attr("definition", definition.to_dict())
+        study.set_user_attr("here", dict(here))
 
 
 def load(name: str, url: str) -> Shared:
@@ -170,19 +193,47 @@ def load(name: str, url: str) -> Shared:
     """
     database.connect(url).dispose()  # says what is wrong with it, if anything is
     direct = storage.opened(url)
+    study = _found(name, direct)
+    definition, here = _definition(study), study.user_attrs.get("here", {})
+    settings = Study(name=name, **definition.study)
+    known = knowing(study, direct.engine, PATIENCE_S)
+    return Shared(study, direct.engine, settings, definition, url, known, here=here)
+
+
+def there_is(name: str, url: str) -> Shared | None:
+    """Open a study to read it; None where there is none yet. A SQLite file isn't created for it.
+
+    Raises:
+        HarnessError: the database can't be used, or the study isn't of this program.
+    """
+    address = database.address(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        return None
     try:
-        study = optuna.load_study(study_name=name, storage=direct)
+        return load(name, url)
+    except NoStudy:
+        return None
+
+
+def _found(name: str, direct: JointStorage) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=direct)
     except KeyError as e:
         names = optuna.get_all_study_names(direct)
-        raise HarnessError(
-            f"study={name}: no such study in {database.shown(url)}; there are: {', '.join(names) or 'none'}",
+        raise NoStudy(
+            f"study={name}: no such study in {database.shown(direct.engine.url)}; "
+            f"there are: {', '.join(names) or 'none'}",
             "give one of these, another storage.url, or run `python tune.py` first",
         ) from e
-    if "definition" not in study.user_attrs:
-        raise HarnessError(f"study={name}: not made by `python tune.py`", "give a study that was")
-    definition = Definition(**study.user_attrs["definition"])
-    settings = Study(name=name, objective=definition.objective)
-    return Shared(study, direct.engine, settings, definition, url, knowing(study, direct.engine, PATIENCE_S))
+
+
+def _definition(study: optuna.Study) -> Definition:
+    stored = study.user_attrs.get("definition")
+    if stored is None:
+        raise HarnessError(
+            f"study={study.study_name}: not made by `python tune.py`", "give a study that was, or another study.name"
+        )
+    return Definition.from_dict(stored)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

@@ -76,14 +76,11 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
     """
     # the name alone isn't unique: containers have equal ones, and a process number comes back
     owner, finished = f"{name_of_worker()}/{uuid.uuid4().hex[:8]}", 0
-    end = _end(shared, deadline)
-    for folder, outcome in pending_results.waiting(place(0).parent):
-        if outcome.study == shared.settings.name:
-            became = ledger.replay(shared, outcome)
-            print(f"trial {folder.name}: computed by a worker that died before it could tell: {became}", flush=True)
-            pending_results.clear(folder)
+    end, study = _end(shared, deadline), shared.optuna
+    study._thread_local.in_optimize_loop, study._stop_flag = True, False  # so that a sampler may call `study.stop()`
+    _replay(shared, place)
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end and not study._stop_flag:
             turn = ledger.take(shared, owner, place)
             if turn is not None:
                 finished += _use(shared, turn, owner, run_trial, place, end)
@@ -101,7 +98,18 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
         raise
     if time.monotonic() >= end:
         print("the study's time is over; the same command with more of it goes on from here", flush=True)
+    if study._stop_flag:
+        print(f"{type(study.sampler).__name__} asked for an end: it has nothing more to suggest", flush=True)
     return finished
+
+
+def _replay(shared: Shared, place: Place) -> None:
+    """Tell what workers have computed here that died before they could tell."""
+    for folder, outcome in pending_results.waiting(place(0).parent):
+        if outcome.study == shared.settings.name:
+            became = ledger.replay(shared, outcome)
+            print(f"trial {folder.name}: computed by a worker that died before it could tell: {became}", flush=True)
+            pending_results.clear(folder)
 
 
 def _end(shared: Shared, deadline: float | None) -> float:

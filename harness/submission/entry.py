@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from harness.record.manifest import MODEL, PREDICTIONS, Manifest
 from harness.rules.competition import Competition
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
-from harness.submission import gate, predictions
+from harness.submission import gate, predictions, terms
+from harness.submission.terms import AGAIN
 
-AGAIN = "pack the entry again with `python inference.py`"
 
-
-def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limits) -> tuple[Manifest, np.ndarray, int]:
+def read(
+    folder: Path, dataset: Dataset, competition: Competition, limits: Limits, published: Sequence[str] = ()
+) -> tuple[Manifest, np.ndarray, int]:
     """Return an entry's manifest, its predictions, class indices (N,), and its model's MACs, once the gate let it pass.
+
+    published: the test images' names in a team's copy of the data, by which predictions may go as well.
 
     Raises:
         Refused: manifest, files, size, predictions, and the gate's reasons.
@@ -30,13 +33,16 @@ def read(folder: Path, dataset: Dataset, competition: Competition, limits: Limit
     """
     with _because("manifest"):
         entry = manifest.read(folder)
-        _check_terms(folder, entry, dataset, competition)
+        mine = entry.data["fingerprint"]
+        right = mine if dataset.is_known_by(mine) else dataset.fingerprint()
+        terms.check(str(folder / manifest.MANIFEST), entry, competition, dataset.classes, right)
     for name, most in ((MODEL, limits.model_bytes), (PREDICTIONS, limits.predictions_bytes)):
         _check_file(folder / name, entry.files[name], most)
     model = folder / MODEL
     network = gate.check(model, model.read_bytes(), entry.prepared().resolution_px)
     with _because("predictions"):
-        return entry, predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes), network.macs
+        submitted = predictions.read(folder / PREDICTIONS, dataset.test.names, dataset.classes, published)
+        return entry, submitted, network.macs
 
 
 @contextmanager
@@ -48,23 +54,6 @@ def _because(reason: str) -> Iterator[None]:
         raise
     except HarnessError as e:
         raise Refused(reason, e.what, e.fix) from e
-
-
-def _check_terms(folder: Path, entry: Manifest, dataset: Dataset, competition: Competition) -> None:
-    """Make sure that entry, data set and competition speak of the same thing."""
-    path = folder / manifest.MANIFEST
-    if entry.runtime != competition.runtime:
-        what = f"{path}: runtime is '{entry.runtime}'; competition '{competition.name}' times '{competition.runtime}'"
-        raise HarnessError(what, AGAIN)
-    if tuple(entry.classes) != tuple(dataset.classes):
-        what = f"{path}: classes are {entry.classes}; data set '{dataset.name}' has {list(dataset.classes)}"
-        raise HarnessError(what, "judge the entry on the data set that it was packed for")
-    fingerprint = dataset.fingerprint()
-    if entry.data["fingerprint"] != fingerprint:
-        raise HarnessError(
-            f"{path}: data.fingerprint is {entry.data['fingerprint'][:16]}; '{dataset.name}' has {fingerprint[:16]}",
-            f"give the data options of the entry: {entry.data['name']} {entry.data['options']}",
-        )
 
 
 def _check_file(path: Path, expected: str, most: int) -> None:

@@ -73,7 +73,7 @@ def _manifest(entry: Path, run: dict[str, Any], dataset: Dataset, name: str, com
         "data": {
             "name": dataset.name,
             "options": _portable(run["data"]["options"]),
-            "fingerprint": run["data"]["fingerprint"],
+            "fingerprint": dataset.fingerprint(),
         },
         "versions": run["versions"],
         "run": {key: run[key] for key in ("metrics", "train_s", "seed")},
@@ -105,8 +105,8 @@ def _check_run(folder: Path, run: dict[str, Any], dataset: Dataset) -> None:
         raise HarnessError(f"{folder / 'run.json'}: no '{missing[0]}'", again)
     if not (folder / MODEL).is_file():
         raise HarnessError(f"{folder / MODEL}: not found", again)
-    found = dataset.fingerprint()
-    if run["data"]["fingerprint"] != found:
+    if not dataset.is_known_by(run["data"]["fingerprint"]):
+        found = dataset.fingerprint()
         raise HarnessError(
             f"{folder}: trained on data {run['data']['fingerprint'][:16]}; '{dataset.name}' is now {found[:16]}",
             f"give the data options of the run: {run['data'].get('name')} {_portable(run['data'].get('options', {}))}",

@@ -43,7 +43,7 @@ class Plan:
     """What is trained, on what, and where it goes.
 
     hold_out: keep the validation part out and score it; else everything but the test part is learnt from.
-    precision: None leaves it to the probe.
+    precision: None leaves it to the probe. latency_s: the most that timing the result takes, about.
     """
 
     candidate: Candidate
@@ -57,6 +57,7 @@ class Plan:
     hold_out: bool
     folder: Path
     reference_cache: Path
+    latency_s: float = 3.0
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one that began."""
@@ -164,7 +165,7 @@ def _result(plan: Plan, artefact: Path, how: Preprocessing, precision: Precision
     """Measure the artefact; F1 only of images that it hasn't learnt from, so never of the test part."""
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
-    runtime, latency = timed(artefact, reference, plan.competition, 3.0)
+    runtime, latency = timed(artefact, reference, plan.competition, plan.latency_s)
     run_folder.write_latency(plan.folder, runtime, latency.to_dict())
     cost = cost_of(macs_of_onnx(artefact), parameters_of_onnx(artefact), runtime, latency)
     if not plan.hold_out:

@@ -125,6 +125,11 @@ class Guard:
 
 
 def _named(headers: Headers, hosts: tuple[str, ...]) -> bool:
+    """Find out whether a request names one of our hosts, and no second one.
+
+    Starlette's TrustedHostMiddleware compares as much, but answers "Invalid host header" as plain text: an organiser
+    who forgot `hosts=` would not learn it, and a program would get an error in another shape than all others.
+    """
     host = headers.get("host", "").lower()
     name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
     return len(headers.getlist("host")) == 1 and name in hosts

@@ -1,4 +1,4 @@
-"""F1 against latency, as the numbers of an SVG picture; a template draws them."""
+"""F1 against time, in times of the reference network's, as the numbers of an SVG picture; a template draws them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.board.standings import Place
+from harness.rules import pareto
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 24, 24, 62
@@ -20,7 +21,7 @@ ROUND = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Dot:
-    """A place, in the picture's units. low, high: ends of the latency's interval on x.
+    """A place, in the picture's units. low, high: ends of the time's interval on x.
 
     name: "" for no label. left: whether the label stands to the left, where nobody is both faster and better.
     """
@@ -63,35 +64,26 @@ class Picture:
 
 def draw(places: Sequence[Place], target: float | None = None) -> Picture | None:
     """Place the first of a board in a picture, x logarithmic; None where there is nothing to draw."""
-    drawn = [p for p in places if p.f1 is not None and p.latency_ms > 0][:MOST]
+    drawn = [p for p in places if p.f1 is not None and p.ratio > 0][:MOST]
     if not drawn:
         return None
-    low, high = min(p.latency_low_ms for p in drawn), max(p.latency_high_ms for p in drawn)
+    low, high = min(p.ratio_low for p in drawn), max(p.ratio_high for p in drawn)
     x = _Log(max(low, 1e-6), max(high, 1e-6))
     y = _Linear(min(p.f1 for p in drawn), max(p.f1 for p in drawn))
-    best = front(drawn)
+    best = pareto.front(drawn, lambda p: (p.f1, p.ratio))
     named = _named([p for p in best if not p.baseline], x, y)
     dots = [
-        Dot(p, x.at(p.latency_ms), y.at(p.f1), x.at(p.latency_low_ms), x.at(p.latency_high_ms), p in best,
-            p.team if p in named else "", x.at(p.latency_ms) - 8 - LETTER * len(p.team) > LEFT)
+        Dot(p, x.at(p.ratio), y.at(p.f1), x.at(p.ratio_low), x.at(p.ratio_high), p in best,
+            p.team if p in named else "", x.at(p.ratio) - 8 - LETTER * len(p.team) > LEFT)
         for p in reversed(drawn)  # the first are drawn last, above the others
     ]  # fmt: skip
     inside = target is not None and y.low <= target <= y.high
     told = (
-        f"{len(drawn)} teams; F1 from {min(p.f1 for p in drawn):.3f} to {max(p.f1 for p in drawn):.3f}, latency from "
-        f"{min(p.latency_ms for p in drawn):.3g} to {max(p.latency_ms for p in drawn):.3g} ms. None is both faster and "
-        f"better than: {', '.join(p.team for p in best[:20])}."
+        f"{len(drawn)} teams; F1 from {min(p.f1 for p in drawn):.3f} to {max(p.f1 for p in drawn):.3f}, time from "
+        f"{min(p.ratio for p in drawn):.3g} to {max(p.ratio for p in drawn):.3g} times the reference network's. "
+        f"None is both faster and better than: {', '.join(p.team for p in best[:20])}."
     )
     return Picture(dots, _steps(best, x, y), x.ticks(), y.ticks(), y.at(target) if inside else None, told)
-
-
-def front(places: Sequence[Place]) -> list[Place]:
-    """Return the places than which none is both as fast and better, or as good and faster; the fastest first."""
-    found: list[Place] = []
-    for place in sorted(places, key=lambda p: (p.latency_ms, -p.f1)):
-        if not found or place.f1 > found[-1].f1:
-            found.append(place)
-    return found
 
 
 class _Log:
@@ -135,7 +127,7 @@ def _even(low: float, high: float, most: int) -> list[float]:
 
 
 def _steps(best: Sequence[Place], x: _Log, y: _Linear) -> str:
-    points = [(x.at(p.latency_ms), y.at(p.f1)) for p in best]
+    points = [(x.at(p.ratio), y.at(p.f1)) for p in best]
     return (
         f"M{points[0][0]} {HEIGHT - BOTTOM}V{points[0][1]}"
         + "".join(f"H{a}V{b}" for a, b in points[1:])
@@ -147,7 +139,7 @@ def _named(best: Sequence[Place], x: _Log, y: _Linear) -> list[Place]:
     """Choose whose names are written: those that leave each other room, the first on the board first."""
     found: list[Place] = []
     for place in sorted(best, key=lambda p: p.rank or 0):
-        apart = all(abs(y.at(place.f1) - y.at(p.f1)) > 18 or abs(x.at(place.latency_ms) - x.at(p.latency_ms)) > 150
+        apart = all(abs(y.at(place.f1) - y.at(p.f1)) > 18 or abs(x.at(place.ratio) - x.at(p.ratio)) > 150
                     for p in found)  # fmt: skip
         if apart and len(found) < NAMES:
             found.append(place)

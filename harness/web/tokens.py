@@ -68,12 +68,6 @@ def unknown() -> Declined:
     return Declined(401, "token", "no token, or one that isn't known or was revoked", fix)
 
 
-def bearer(header: str | None) -> str | None:
-    """Return the token of an Authorization header; None where there is none."""
-    scheme, _, token = (header or "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
 def _keep(table: OrderedDict, key: object, value: object) -> None:
     table[key] = value
     table.move_to_end(key)

@@ -25,10 +25,10 @@ PAGES_KEPT = 64
 FORMULAS = {
     "boostcamp2021b": "0.5 × ratio ÷ time_base + 1 ÷ (1 + e^(−20 × (f1_target − F1)))",
     "boostcamp2021a": "macs ÷ macs_base + (1 − F1 ÷ f1_base), of which half counts above f1_base, and 1 below F1 0.5",
-    "f1_squared_fps": "F1² × 1000 ÷ latency in ms; 0 below f1_floor",
-    "rank_mean": "mean of the rank by F1 and the rank by latency among all entries",
+    "f1_squared_fps": "F1² × 1000 ÷ (ratio × reference_ms); 0 below f1_floor",
+    "rank_mean": "mean of the rank by F1 and the rank by ratio among all entries",
 }
-TARGETS = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor")
+TARGETS = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Rules:
     """What a competition asks for. Times are seconds since 1970, null for none; sizes bytes; step: the Ladder's, of F1.
 
     targets: the numbers in the formula. state: "early", "open" or "closed". terms: the hash stored with each score.
+    fingerprint: of the data as teams hold them, null where it isn't known here. split_seed_sha256: of the secret that
+    parts public from private images, "" for none.
     """
 
     name: str
@@ -48,9 +50,10 @@ class Rules:
     threads: int
     agreement: float
     data: str
-    fingerprint: str
+    fingerprint: str | None
     classes: list[str]
     public_images: int
+    split_seed_sha256: str
     submissions_a_day: int
     debug_a_day: int
     picks: int
@@ -179,8 +182,9 @@ def rules(hosted: Hosted) -> Rules:
         targets={name: getattr(asked, name) for name in TARGETS if name in FORMULAS.get(asked.formula, "")},
         runtime=asked.runtime, threads=asked.threads, agreement=asked.agreement,
         data=hosted.data_name, fingerprint=hosted.fingerprint, classes=hosted.classes,
-        public_images=hosted.public_images, submissions_a_day=contest.submissions_a_day,
-        debug_a_day=contest.debug_a_day, picks=contest.picks, step=hosted.step, model_bytes=limits.model_bytes,
+        public_images=hosted.public_images, split_seed_sha256=contest.split_seed_sha256,
+        submissions_a_day=contest.submissions_a_day, debug_a_day=contest.debug_a_day,
+        picks=contest.picks, step=hosted.step, model_bytes=limits.model_bytes,
         predictions_bytes=limits.predictions_bytes, manifest_bytes=limits.manifest_bytes, wall_s=limits.wall_s,
         memory_mb=limits.memory_mb, opens=hosted.opens, closes=hosted.closes, now=hosted.now, terms=hosted.terms,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -17,7 +18,8 @@ from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, points
 
 CONTEST = {"data": {"name": "squares", "options": {}}, "submissions_a_day": 5, "picks": 2}
-RULES = Competition(name="squares", contest=CONTEST)
+REFERENCE = {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 2}
+RULES = Competition(name="squares", reference=REFERENCE, contest=CONTEST)
 SIZES = {"model.onnx": 10, "predictions.csv": 10, "manifest.json": 10}
 
 
@@ -33,9 +35,9 @@ def squares(images: int = 200) -> Dataset:
 
 
 def host(engine: Engine, name: str = "squares", **changes: Any) -> Hosted:
-    """Host a competition, with changes to its contest."""
-    rules = changes.pop("rules", RULES)
-    return competitions.create(engine, replace(rules, name=name, contest=CONTEST | changes), squares())
+    """Host a competition, with changes to its contest. images: in the test part."""
+    rules, dataset = changes.pop("rules", RULES), squares(changes.pop("images", 200))
+    return competitions.create(engine, replace(rules, name=name, contest=CONTEST | changes), dataset)
 
 
 def content(text: str) -> str:
@@ -54,12 +56,17 @@ def submit(engine: Engine, team: int, hosted: Hosted, name: str, kind: Any = "sc
 
 
 def verdict(
-    name: str, f1: float, ratio: float = 1.0, rules: Competition = RULES, private: float | None = None
+    name: str,
+    f1: float,
+    ratio: float = 1.0,
+    rules: Competition = RULES,
+    private: float | None = None,
+    kept: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Make up a verdict; private: the F1 on the private part, if it is another one."""
+    """Make up a verdict. private: F1 on the private part, if it is another one. kept: what the judge keeps of F1."""
     hidden = f1 if private is None else private
     latency_ms, macs = ratio * 0.123456789012345, 10**10
-    scores = [points(rules, Figures(f, ratio, latency_ms, macs)) for f in ((f1 + hidden) / 2, f1, hidden)]
+    scores = [points(rules, Figures(f, ratio, macs)) for f in ((f1 + hidden) / 2, f1, hidden)]
     return Verdict(
         entry=name, model_sha256=content(name), size_bytes=2_500_000, f1=(f1 + hidden) / 2, f1_public=f1,
         f1_private=hidden, ratio=ratio, ratio_low=ratio * 0.99, ratio_high=ratio * 1.01, latency_ms=latency_ms,
@@ -67,6 +74,7 @@ def verdict(
         points_public=scores[1], points_private=scores[2], competition=rules.name, competition_digest=rules.digest(),
         formula=rules.formula, agreement=1.0, checks={"repeat": {"ratio": 1.0}}, sandbox="strict",
         samples={"samples_ms": [0.1, 0.2]}, machine={"cpu": "x"}, created="2026-01-31T12:34:56+00:00", seconds=3.2,
+        **(kept or {}),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from harness.board.tables import Entry
 from harness.board.terminal import local_as_json as as_json
 from harness.board.terminal import local_table as table
 from harness.errors import HarnessError
+from harness.judge.bootstrap import f1_to_text
 from harness.record.manifest import Manifest
 from harness.record.verdict import Verdict
 from harness.rules.competition import Competition
@@ -63,9 +65,7 @@ def said(name: str, f1: float, ratio: float, competition: Competition = COMPETIT
         latency_low_ms=latency_ms * 0.99,
         latency_high_ms=latency_ms * 1.01,
         macs=macs,
-        **dict.fromkeys(
-            ("points", "points_public", "points_private"), points(competition, Figures(f1, ratio, latency_ms, macs))
-        ),
+        **dict.fromkeys(("points", "points_public", "points_private"), points(competition, Figures(f1, ratio, macs))),
         competition=competition.name,
         competition_digest=competition.digest(),
         formula=competition.formula,
@@ -103,6 +103,18 @@ def test_the_best_stands_first(engine: Engine) -> None:
     verdict = said("best", 0.8, 1.0)[1]
     assert rows[0].points == verdict.points
     assert (rows[0].latency_ms, rows[0].macs) == (verdict.latency_ms, verdict.macs)
+
+
+def test_who_cant_be_told_apart_shares_a_rank_at_home_too(engine: Engine) -> None:
+    """By timing, and where the judge kept it by F1's error: the same comparison as on a hosted board."""
+    for name, f1, ratio in (("a", 0.8, 1.0), ("b", 0.8, 1.005), ("c", 0.8, 1.2)):
+        record(engine, name, f1, ratio)
+    assert [(r.rank, r.name) for r in board(engine, COMPETITION)] == [(1, "a"), (1, "b"), (3, "c")]
+    for seed, (name, f1, ratio) in enumerate((("a", 0.8, 1.0), ("c", 0.8, 1.2))):
+        manifest, verdict = said(name, f1, ratio)
+        draws = f1_to_text(np.clip(f1 + 0.05 * np.random.default_rng(seed).standard_normal(1000), 0, 1))
+        local.record(engine, manifest, replace(verdict, f1_draws=draws), COMPETITION)
+    assert [(r.rank, r.name) for r in board(engine, COMPETITION)] == [(1, "a"), (1, "b"), (1, "c")]
 
 
 def test_a_formula_of_higher_points_ranks_the_other_way(engine: Engine) -> None:
@@ -240,8 +252,8 @@ def test_the_standings_show_rank_points_f1_time_and_size() -> None:
         "one",
         "1.5000",
         "0.7000",
-        "0.2469 [0.2444 – 0.2494]",
-        "2.000",
+        "2 [1.98 – 2.02]",
+        "0.2469",
         "2.50",
         "2026-01-31 12:34",
     ):

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hosting import CONTEST, RULES, host, squares
+from hosting import CONTEST, REFERENCE, RULES, host, squares
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from harness import config
-from harness.board import competitions, store
+from harness.board import competitions, log, store, worker
 from harness.board.contest import Contest, public_mask
 from harness.errors import HarnessError
+from harness.web import views
 
 
 def test_a_competition_comes_back_as_it_was_created(engine: Engine) -> None:
     """Rules, contest, data and the hash of all that scores hang on."""
     made = host(engine, closes="2999-01-01T00:00:00Z")
     assert made.competition.rules() == replace(RULES, name="squares").rules()
-    assert made.contest == Contest(**(CONTEST | {"closes": "2999-01-01T00:00:00Z"}))
-    assert (made.classes, made.public_images, made.fingerprint) == (["red", "grün"], 100, squares().fingerprint())
+    assert replace(made.contest, split_seed="") == Contest(**(CONTEST | {"closes": "2999-01-01T00:00:00Z"}))
+    assert (made.classes, made.public_images) == (["red", "grün"], 100)
+    assert (made.fingerprint, made.judge_fingerprint) == (squares().fingerprint(), squares().judge_fingerprint())
     assert made.open
     assert abs(made.now - datetime.now(UTC).timestamp()) < 60
     assert competitions.find(engine, "") == replace(made, now=competitions.find(engine, "").now) or True
@@ -35,10 +39,36 @@ def test_a_competition_comes_back_as_it_was_created(engine: Engine) -> None:
 def test_the_terms_are_all_that_scores_hang_on(lite: Engine) -> None:
     """The split, the limits and the data; not the dates, which may be moved."""
     first = host(lite, "one")
-    terms = {host(lite, name, **changes).terms for name, changes in (("a", {"split_seed": 1}), ("b", {"wall_s": 5}))}
-    assert len(terms | {first.terms}) == 3
-    moved = replace(first.contest, closes="2999-01-01T00:00:00Z")
-    assert competitions.terms(first.competition, moved, first.fingerprint) == first.terms
+
+    def terms(data: str = first.judge_fingerprint, **changes: object) -> str:
+        return competitions.terms(first.competition, replace(first.contest, **changes), data)
+
+    assert terms() == first.terms
+    assert len({first.terms, terms(split_seed="1" * 64), terms(wall_s=5), terms("0" * 64)}) == 4
+    assert terms(closes="2999-01-01T00:00:00Z") == first.terms
+
+
+def test_the_split_is_drawn_anew_and_told_to_nobody(lite: Engine) -> None:
+    """Its seed is too long to guess, is in no log, and its hash is what is shown."""
+    one, two = host(lite, "one"), host(lite, "two")
+    assert re.fullmatch("[0-9a-f]{64}", one.contest.split_seed) and one.contest.split_seed != two.contest.split_seed
+    labels = squares().test.labels
+    assert (one.contest.public_mask(labels) != two.contest.public_mask(labels)).any()
+    shown = one.contest.shown()
+    assert shown["split_seed_sha256"] == sha256(one.contest.split_seed.encode()).hexdigest()
+    said = str([line.to_dict() for line in log.rows(lite)])
+    assert shown["split_seed_sha256"] in said
+    assert one.contest.split_seed not in said + str(shown) + str(views.rules(one))
+    assert views.rules(one).split_seed_sha256 == shown["split_seed_sha256"]
+
+
+def test_a_competition_needs_the_hidden_labels(lite: Engine) -> None:
+    """A team's copy of the data can't be hosted, nor judged on."""
+    copy = replace(squares(), test=replace(squares().test, labels=None))
+    with pytest.raises(HarnessError, match="'squares' is a team's copy, without labels of its 200 test images"):
+        competitions.create(lite, RULES, copy)
+    with pytest.raises(HarnessError, match="is a team's copy"):
+        worker.check_data(host(lite), copy)
 
 
 def test_it_is_closed_and_opened_again(lite: Engine) -> None:
@@ -68,6 +98,10 @@ def test_it_is_closed_and_opened_again(lite: Engine) -> None:
         ({"closes": "soon"}, "closes=soon: allowed: a time such as"),
         ({"data": {"name": "squares"}}, "contest.data=.*allowed: name and options"),
         ({"data": {"name": "circles", "options": {}}}, "the data set given is 'squares'"),
+        ({"split_seed": 0}, "contest.split_seed=0: is drawn by .*\n.*remove the line"),
+        ({"rules": replace(RULES, reference={})}, "competition.reference: no 'model'"),
+        ({"rules": replace(RULES, reference=REFERENCE | {"model": {"stages": [{"block": "cnov"}]}})}, "unknown 'cnov'"),
+        ({"rules": replace(RULES, formula="points")}, "competition.formula: unknown 'points'"),
     ],
 )
 def test_a_wrong_setting_is_named(lite: Engine, changes: dict[str, object], reason: str) -> None:
@@ -115,6 +149,7 @@ def test_the_competitions_in_conf_can_be_hosted(name: str) -> None:
     [
         ("name: x\nformla: y\n", "unknown setting 'formla'.*\n.*did you mean 'formula'"),
         ("name: x\nthreads: many\n", "threads"),
+        ("name: x\nruntime: eager\n", "competition.runtime: unknown 'eager'; allowed: "),
         ("- a\n", "holds no settings"),
         ("a: [\n", "not YAML"),
     ],

@@ -16,9 +16,10 @@ from hosting import host, squares, submit, verdict
 from sqlalchemy import Engine
 from tcp_proxy import Wire
 
-from harness.board import competitions, crew, entries, queue, quota, store, teams, worker
+from harness.board import competitions, entries, queue, quota, store, teams, worker
 from harness.board.entries import Seen
 from harness.errors import HarnessError
+from harness.launch import judges
 from harness.record.verdict import Verdict
 from harness.sandbox.refused import Refused
 
@@ -244,7 +245,7 @@ def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None
     assert done == 1
 
 
-def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
+def slow_judges(url: str, tmp_path: Path, mark: Path) -> None:
     """Be a judge whose judgements take long; the process that a test kills."""
 
     def judging(stop: threading.Event) -> None:
@@ -259,7 +260,7 @@ def slow_crew(url: str, tmp_path: Path, mark: Path) -> None:
         found = competitions.find(engine, "squares")
         worker.work(engine, tmp_path, found, squares(), tmp_path, judge=judge, lease_s=0.4, stop=stop)
 
-    crew.run(1, judging)
+    judges.run(1, judging)
 
 
 def pids(mark: Path, count: int) -> list[int]:
@@ -278,7 +279,7 @@ def test_sigterm_gives_the_entry_back(lite: Engine, tmp_path: Path) -> None:
     hosted, (team, _) = host(lite), teams.add(lite, "anna")
     submit(lite, team.id, hosted, "a")
     place = (lite.url.render_as_string(), tmp_path, tmp_path / "mark")
-    process = multiprocessing.get_context("fork").Process(target=slow_crew, args=place)
+    process = multiprocessing.get_context("fork").Process(target=slow_judges, args=place)
     process.start()
     pids(tmp_path / "mark", 1)
     process.terminate()
@@ -293,7 +294,7 @@ def test_a_killed_judge_is_replaced_and_its_entry_judged_again(lite: Engine, tmp
     hosted, (team, _) = host(lite), teams.add(lite, "anna")
     submit(lite, team.id, hosted, "a")
     place = (lite.url.render_as_string(), tmp_path, tmp_path / "mark")
-    process = multiprocessing.get_context("fork").Process(target=slow_crew, args=place)
+    process = multiprocessing.get_context("fork").Process(target=slow_judges, args=place)
     process.start()
     for number in range(1, queue.TRIES + 1):
         os.kill(pids(tmp_path / "mark", number)[-1], signal.SIGKILL)
@@ -340,37 +341,3 @@ def test_an_interrupt_that_a_driver_made_an_error_of_gives_the_entry_back(lite: 
         worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, tell=lambda line: None)
     (entry,) = seen(lite)
     assert (entry.state, entry.tries) == ("WAITING", 0)
-
-
-class Judge:
-    """A process that has ended."""
-
-    def __init__(self, exitcode: int) -> None:
-        self.name, self.exitcode = "judge 0", exitcode
-
-    def is_alive(self) -> bool:
-        return False
-
-
-def test_a_judge_that_is_killed_before_the_next_look_is_replaced() -> None:
-    """Though it was the only one, and nobody is alive at that moment."""
-    judges = [Judge(-9)]
-    crew._watch(judges, lambda number: Judge(0))
-    assert judges[0].exitcode == 0
-
-
-def test_the_number_of_judges_is_checked(lite: Engine) -> None:
-    """One a processor at most."""
-    with pytest.raises(HarnessError, match="workers=0: allowed: 1 to"):
-        crew.run(0, lambda stop: None)
-
-
-def test_a_crew_whose_judges_all_failed_says_so(capfd: pytest.CaptureFixture[str]) -> None:
-    """With the error of each."""
-
-    def work(stop: threading.Event) -> None:
-        raise HarnessError("no sandbox here", "install it")
-
-    with pytest.raises(HarnessError, match="every judge ended with an error"):
-        crew.run(1, work)
-    assert "no sandbox here" in capfd.readouterr().err

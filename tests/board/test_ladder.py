@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from harness.board import entries, ladder, queue, standings, store, teams
+from harness.board import entries, ladder, log, queue, standings, store, teams
 from harness.board.ladder import climb
 from harness.board.tables import Entry, Judgement
 from harness.rules.formulas import Figures
@@ -24,7 +24,7 @@ ENGINE, EXAMPLES = store.open("sqlite://"), count(1)
 
 def figures(f1: float, ratio: float = 1.0) -> Figures:
     """Make up what was measured."""
-    return Figures(f1, ratio, ratio * 0.1, 10**6)
+    return Figures(f1, ratio, 10**6)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -130,11 +130,15 @@ def test_nothing_private_is_in_what_a_team_sees(lite: Engine) -> None:
     found = replace(
         verdict("a", 0.71234567, private=0.61234567),
         checks={"perturbed": {"f1": 0.51234567, "cost": 0.41234567}, "repeat": {"ratio": 1.0}},
+        predicted="canary-31234567",
+        f1_draws="canary-31234567",
+        f1_private_draws="canary-31234567",
     )
     queue.finish(lite, queue.claim(lite, "w", 60), found)
     seen = repr(entries.one(lite, hosted, entry)) + repr(standings.public(lite, hosted))
     stored = store.look(lite, lambda c: repr(c.execute(sa.select(Judgement.__table__)).all()))
-    for canary in ("71234567", "61234567", "51234567", "41234567"):
+    for canary in ("71234567", "61234567", "51234567", "41234567", "31234567"):
         assert canary in stored
         assert canary not in seen
     assert "'repeat': {'ratio': 1.0}" in seen
+    assert "31234567" not in repr(log.rows(lite))

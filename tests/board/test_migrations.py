@@ -15,13 +15,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from hosting import CONTEST, RULES, squares
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import audit, local, log, store
-from harness.board.tables import Base, Entry, Judgement, Team
+from harness.board import audit, competitions, local, log, store, worker
+from harness.board.contest import public_mask
+from harness.board.tables import Base, Competition, Entry, Judgement, Team
 from harness.board.terminal import local_as_json
 from harness.errors import HarnessError
+from harness.rules import competition
 
 RELEASED = Path(__file__).with_name("released")
 
@@ -98,6 +101,19 @@ def test_an_old_file_opens_with_the_same_boards(tmp_path: Path, released_as: str
     assert audit.audit(engine).wrong == []
 
 
+def test_what_was_scored_by_a_formula_with_another_meaning_now_goes_on_as_one_board(tmp_path: Path) -> None:
+    """Its hash is the one that its rules have today, so a new verdict joins it; points are by the stored ratio."""
+    engine = store.open(f"sqlite:///{released(tmp_path)}")
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(Competition.__table__)).mappings().all()
+    assert {"f1_squared_fps", "rank_mean", "boostcamp2021b"} == {row["rules"]["formula"] for row in rows}
+    for row in rows:
+        rules = competition.Competition(**row["rules"])
+        assert row["digest"] == rules.digest() and row["handle"] == f"{rules.digest()}/{row['data_fingerprint']}"
+        assert row["terms"] == log.digest([rules.meaning(), {}, row["data_fingerprint"]])
+        assert row["rules"] == rules.rules()
+
+
 def test_an_old_server_database_is_brought_up_to_date(url: str, tmp_path: Path) -> None:
     """The rows of the old file, put where harness 0.1 would have put them; no verdict is lost."""
     engine = database.connect(url)
@@ -116,6 +132,29 @@ def test_an_old_server_database_is_brought_up_to_date(url: str, tmp_path: Path) 
     assert local_as_json(local.boards(opened)) == expected
     with opened.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(Judgement)) == count
+
+
+def test_a_competition_from_before_keeps_its_split_and_its_data(url: str) -> None:
+    """Its split seed was a number; its one fingerprint is the judge's, who finds the same public images as before."""
+    engine, data = database.connect(url), squares()
+    upgrade(engine, "0002")
+    contest = CONTEST | {"split_seed": 7, "public_share": 0.25}
+    row = {
+        "handle": "squares", "hosted": True, "rules": RULES.rules(), "digest": RULES.digest(), "contest": contest,
+        "terms": "t" * 64, "data_name": "squares", "data_fingerprint": data.judge_fingerprint(),
+        "classes": list(data.classes), "public_images": 50, "created": 1.0,
+    }  # fmt: skip
+    kinds = {"rules": sa.JSON, "contest": sa.JSON, "classes": sa.JSON}
+    with engine.begin() as connection:
+        table = sa.table("competitions", *(sa.column(name, kinds.get(name)) for name in row))
+        connection.execute(sa.insert(table).values(row))
+    engine.dispose()
+    found = competitions.find(store.open(url), "squares")
+    assert (found.fingerprint, found.judge_fingerprint) == (None, data.judge_fingerprint())
+    assert found.terms == "t" * 64
+    assert (found.contest.public_mask(data.test.labels) == public_mask(data.test.labels, 0.25, 7)).all()
+    assert found.contest.split_seed_sha256 == ""  # who has its file has its seed, or can guess it
+    worker.check_data(found, data)
 
 
 def test_processes_that_open_an_old_file_at_once_all_succeed(tmp_path: Path) -> None:

@@ -84,10 +84,13 @@ def test_an_organisers_day(capsys: pytest.CaptureFixture[str], place: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["competition"], "competition: no action given; allowed: create, close, reopen, export"),
+        (["competition"], "competition: no action given; allowed: create, publish, close, reopen, export"),
         (["competition", "creat", "digits"], "unknown 'creat'.*\n.*did you mean 'create'"),
         (["competition", "create"], "given nothing; allowed: FILE"),
         (["competition", "create", "nothing.yaml"], "competition nothing.yaml: no such file"),
+        (["competition", "publish"], "given nothing; allowed: DIR"),
+        (["competition", "publish", "copy"], "there is no competition in this database"),
+        (["team", "token", "anna"], "team 'anna': there is none"),
         (["competition", "close", "digits"], "given digits; allowed: settings only"),
         (["competition", "close"], "there is no competition in this database"),
         (["team", "add"], "given nothing; allowed: NAME"),
@@ -114,6 +117,17 @@ def test_what_one_scored_for_oneself_is_shown_where_nothing_is_hosted(capsys: py
     """As before there were competitions."""
     assert told(capsys, "standings") == []
     assert "no verdict yet" in said(capsys, "standings")
+
+
+def test_a_lost_token_is_replaced_by_a_verb(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    """The old one lets nobody in, the new one is shown once and stands in no log."""
+    lost = told(capsys, "team", "add", "Anna B")["token"]
+    found = told(capsys, "team", "token", "Anna B")
+    engine = store.open(f"sqlite:///{place}/board.db")
+    assert teams.by_token(engine, lost) is None
+    assert teams.by_token(engine, found["token"]).name == "Anna B"
+    assert told(capsys, "log", "last=1")[0]["action"] == "team token"
+    assert found["token"] not in said(capsys, "log") + said(capsys, "team", "list")
 
 
 def test_an_audit_that_finds_something_fails(capsys: pytest.CaptureFixture[str], place: Path) -> None:

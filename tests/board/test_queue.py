@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Barrier
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 from harness.board import competitions, picks, queue, quota, store, teams
 from harness.board.quota import Full, Shut
 from harness.board.tables import Entry, Judgement
+from harness.database import lease
 from harness.errors import HarnessError
 
 LEASE_S = 60.0
@@ -166,7 +168,7 @@ def test_without_the_fence_it_would_be_counted_twice(engine: Engine, monkeypatch
     slow = queue.claim(engine, "slow", LEASE_S)
     silence(engine)
     quick = queue.claim(engine, "quick", LEASE_S)
-    monkeypatch.setattr(queue, "_ours", lambda claim: Entry.id == claim.entry)
+    monkeypatch.setattr(lease, "fence", lambda leases, token: sa.true())
     assert queue.finish(engine, slow, verdict("a", 0.7))
     assert queue.finish(engine, quick, verdict("a", 0.8))
     assert verdicts(engine) == [entry, entry]
@@ -277,3 +279,49 @@ def test_before_it_opens_nothing_comes_in(lite: Engine) -> None:
     with pytest.raises(Shut, match="opens 2999-01-01 00:00 UTC"):
         submit(lite, team.id, hosted, "a")
     assert quota.left(lite, team.id, hosted.id) == 0
+
+
+def poisoned(engine: Engine) -> tuple[int, queue.Claim]:
+    """Let three judges die on an entry that was counted before; return its team, and what the last one claimed."""
+    hosted, (team, _) = host(engine), teams.add(engine, "anna")
+    queue.requeue(engine, judged(engine, team.id, hosted, "a", 0.7))
+    for number in range(queue.TRIES):
+        claim = queue.claim(engine, f"w{number}", LEASE_S)
+        silence(engine)
+    return team.id, claim
+
+
+def entry_then_team(engine: Engine, *_: object) -> None:
+    """End an entry as one would at first: its row is locked, then the team's, as the board changes, too."""
+
+    def act(connection: sa.Connection) -> None:
+        entry = connection.execute(sa.select(Entry.team_id).where(Entry.id == 1).with_for_update()).one()
+        queue.lock_team(connection, entry.team_id)
+
+    store.transact(engine, act, patience_s=0)
+
+
+@pytest.mark.parametrize(("reaper", "deadlocks"), [(queue.claim, False), (entry_then_team, True)])
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_who_ends_a_poisonous_entry_and_who_counts_for_its_team_never_wait_in_a_circle(
+    kind: str, reaper: Callable[..., object], deadlocks: bool, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its last judge, late, has locked the team and comes to the entry; the other way round is the control."""
+    monkeypatch.setattr(store, "PATIENCE_S", 0)  # who is patient doesn't notice
+    engine, words = store.open(request.getfixturevalue(f"{kind}_url")), []
+    team, claim = poisoned(engine)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with engine.begin() as late:
+                queue.lock_team(late, team)
+                reaped = pool.submit(reaper, engine, "reaper", LEASE_S)
+                wait([reaped], timeout=0.5)
+                queue._change(late, claim, stage="late")
+        except sa.exc.DBAPIError as e:
+            words.append(str(e))
+        words += [str(e)] if (e := reaped.exception(60)) else []
+    assert ["deadlock" in w.lower() for w in words] == [True] * deadlocks, words
+    assert queue.claim(engine, "next", LEASE_S) is None
+    assert row(engine, claim.entry)["state"] == "FAIL"
+    engine.dispose()

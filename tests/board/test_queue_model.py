@@ -127,6 +127,7 @@ class Life(RuleBasedStateMachine):
         """All leases run out, and somebody looks."""
         mine = sa.update(Entry).where(Entry.competition_id == self.hosted.id)
         store.transact(ENGINE, lambda c: c.execute(mine.values(lease_until=0.0, warned=True)))
+        queue._end_poisonous(ENGINE)
         store.transact(ENGINE, queue._reap)
         for model in self.models.values():
             if model.state == "RUNNING":

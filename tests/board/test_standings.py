@@ -1,4 +1,4 @@
-"""Ranks are shared where intervals overlap; the private part decides; a changed formula switches at one moment."""
+"""Ranks are shared by those that can't be told apart; the private part decides; a formula switches at one moment."""
 
 from __future__ import annotations
 
@@ -8,60 +8,74 @@ import json
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 from hosting import RULES, host, judged, submit, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from harness.board import competitions, picks, queue, standings, teams
+from harness.board import competitions, picks, queue, standings, store, tables, teams
 from harness.board.rescore import Change, rescore
 from harness.board.standings import Place, ranked
 from harness.errors import HarnessError
+from harness.judge.bootstrap import f1_to_text
+from harness.judge.comparison import apart
 from harness.rules.competition import Competition
 
 
-def place(team: str, points: float, half: float, created: float = 0.0, baseline: bool = False) -> Place:
+def place(team: str, points: float, half: float = 0.1, created: float = 0.0, baseline: bool = False) -> Place:
     """Make up a team's place."""
     return Place(
-        rank=None, team=team, team_id=0, url="", baseline=baseline, entry=1, name="e", points=points,
+        rank=None, team=team, team_id=0, url="", baseline=baseline, entry=sum(map(ord, team)), name="e", points=points,
         low=points - half, high=points + half, f1=0.5, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
         ratio=1.0, ratio_low=1.0, ratio_high=1.0, macs=1, size_bytes=1, created=created, entries=1,
     )  # fmt: skip
 
 
-def test_who_overlaps_the_leader_of_a_group_shares_its_rank() -> None:
+def given_ranks(places: list[Place], rules: Competition = RULES) -> list[Place]:
+    """Rank places whose points err by as much as their intervals say."""
+    errors = {p.entry: np.random.default_rng(p.entry).standard_normal(1000) for p in places}
+    return ranked(places, {p.entry: p.points + (p.high - p.low) / 2 / 1.96 * errors[p.entry] for p in places}, rules)
+
+
+def test_who_cant_be_told_from_the_leader_of_a_group_shares_its_rank() -> None:
     """A chain of near ones isn't one rank; a baseline has none and moves nobody."""
     chain = [place("a", 1.0, 0.06), place("b", 1.1, 0.06), place("base", 1.15, 0, baseline=True), place("c", 1.2, 0.06)]
-    assert [(p.team, p.rank) for p in ranked(chain, RULES)] == [("a", 1), ("b", 1), ("base", None), ("c", 3)]
+    assert [(p.team, p.rank) for p in given_ranks(chain)] == [("a", 1), ("b", 1), ("base", None), ("c", 3)]
 
 
 def test_equal_points_are_in_the_order_they_came() -> None:
     """And where higher points are better, the order turns."""
     places = [place("late", 1.0, 0.1, created=2.0), place("early", 1.0, 0.1, created=1.0), place("more", 2.0, 0.1)]
-    assert [p.team for p in ranked(places, RULES)] == ["early", "late", "more"]
+    assert [p.team for p in given_ranks(places)] == ["early", "late", "more"]
     higher = replace(RULES, formula="f1_squared_fps")
-    assert [(p.team, p.rank) for p in ranked(places, higher)] == [("more", 1), ("early", 2), ("late", 2)]
+    assert [(p.team, p.rank) for p in given_ranks(places, higher)] == [("more", 1), ("early", 2), ("late", 2)]
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 2)), max_size=12))
-def test_ranks_are_places_and_groups_overlap_their_leader(values: list[tuple[float, float]]) -> None:
+def test_ranks_are_places_and_groups_are_those_that_cant_be_told_from_their_leader(
+    values: list[tuple[float, float]],
+) -> None:
     """Whatever the intervals are."""
-    found = ranked([place(str(i), p, h, created=i) for i, (p, h) in enumerate(values)], RULES)
+    places = [replace(place(str(i), p, h, created=i), entry=i) for i, (p, h) in enumerate(values)]
+    errors = np.random.default_rng(0).standard_normal((len(values), 1000))
+    drawn = {p.entry: p.points + (p.high - p.low) / 4 * errors[p.entry] for p in places}
+    found = ranked(places, drawn, RULES)
     assert sorted(found, key=lambda p: (p.points, p.created)) == found
     for number, p in enumerate(found):
         leader = found[p.rank - 1]
         assert leader.rank == p.rank <= number + 1
-        assert leader.low <= p.high
-        assert p.low <= leader.high
+        assert not apart(drawn[p.entry], drawn[leader.entry])
         if p.rank == number + 1 and number:
             before = found[found[number - 1].rank - 1]
-            assert p.low > before.high or p.high < before.low
+            assert apart(drawn[p.entry], drawn[before.entry])
 
 
 def test_the_private_part_decides_by_the_picks(lite: Engine) -> None:
     """The best of the picks; without picks, the entry that stands on the public board."""
-    hosted = host(lite, ladder=False)
+    hosted = host(lite, ladder=False, images=4000)
     (anna, _), (ben, _) = teams.add(lite, "anna"), teams.add(lite, "ben")
     judged(lite, anna.id, hosted, "lucky", 0.9, private=0.5)
     steady = judged(lite, anna.id, hosted, "steady", 0.8, private=0.8)
@@ -94,9 +108,57 @@ def test_no_cell_of_the_csv_is_a_formula(lite: Engine) -> None:
     assert json.loads(json.dumps(standings.plain(places)))[0]["team"] == "-cmd"
 
 
+def nearly_equal(engine: Engine, **terms: object) -> competitions.Hosted:
+    """Let two teams have the same time and F1 0.80 and 0.85 on both parts, with errors that go together image by image.
+
+    So nearly the same images are right in both: the second is better, though each F1 alone is uncertain by 0.03.
+    """
+    hosted = host(engine, **terms)
+    error = 0.03 * np.random.default_rng(0).standard_normal(1000)
+    for name, f1 in (("near", 0.80), ("ahead", 0.85)):
+        team, _ = teams.add(engine, name)
+        draws = f1_to_text(np.clip(f1 + error, 0, 1))
+        judged(engine, team.id, hosted, name, f1, kept={"f1_public_draws": draws, "f1_private_draws": draws})
+    return hosted
+
+
+def forget_draws(engine: Engine) -> None:
+    """Make all verdicts such as an older harness gave."""
+    judgement = tables.Judgement
+    forgotten = sa.update(judgement).values(f1_public_draws=None, f1_private_draws=None)
+    store.transact(engine, lambda c: c.execute(forgotten))
+
+
+def test_two_entries_are_compared_image_by_image(lite: Engine) -> None:
+    """What the same images say of both tells them apart; without the judge's draws F1 alone, of 100 images, can't."""
+    hosted = nearly_equal(lite, ladder=False)
+    for board in (standings.public, standings.private):
+        assert [(p.rank, p.team) for p in board(lite, hosted)] == [(1, "ahead"), (2, "near")]
+    forget_draws(lite)
+    for board in (standings.public, standings.private):
+        assert [(p.rank, p.team) for p in board(lite, hosted)] == [(1, "ahead"), (1, "near")]
+
+
+def test_an_interval_of_points_holds_the_error_of_f1_too(lite: Engine) -> None:
+    """With timing alone it was 0.01 wide: a ratio of 1 within 1 %, of which half counts."""
+    place = standings.public(lite, nearly_equal(lite, ladder=False))[0]
+    assert place.low < place.points < place.high
+    assert place.high - place.low > 0.1
+
+
+@pytest.mark.parametrize("ladder", [True, False])
+def test_with_the_ladder_on_the_public_board_hangs_on_what_it_has_told_alone(lite: Engine, ladder: bool) -> None:
+    """Other draws and another exact F1 behind the F1 shown make no other board; without the Ladder, the control, do."""
+    hosted = nearly_equal(lite, ladder=ladder)
+    before = standings.plain(standings.public(lite, hosted))
+    other = {"f1": 0.3, "f1_public": 0.3, "f1_public_draws": f1_to_text(np.random.default_rng(1).random(1000))}
+    store.transact(lite, lambda c: c.execute(sa.update(tables.Judgement).values(other)))
+    assert (standings.plain(standings.public(lite, hosted)) == before) is ladder
+
+
 def two_teams(engine: Engine, **changes: object) -> competitions.Hosted:
     """Let a quick and an exact team compete."""
-    hosted = host(engine, ladder=False, **changes)
+    hosted = host(engine, ladder=False, images=4000, **changes)
     for name, f1, ratio in (("quick", 0.6, 0.5), ("exact", 0.9, 2.0)):
         team, _ = teams.add(engine, name)
         judged(engine, team.id, hosted, name, f1, ratio)
@@ -123,6 +185,17 @@ def test_a_board_of_mean_ranks_can_be_had_too(lite: Engine) -> None:
     hosted = two_teams(lite)
     rescore(lite, hosted, formula="rank_mean")
     assert [(p.team, p.points) for p in standings.private(lite, hosted)] == [("quick", 1.5), ("exact", 1.5)]
+
+
+def test_a_board_whose_formula_has_changed_its_meaning_is_ranked_anew_by_the_same_one(lite: Engine) -> None:
+    """Its stored terms are of before; afterwards they are today's, and a second time is refused."""
+    hosted = two_teams(lite, rules=replace(RULES, formula="f1_squared_fps"))
+    old = sa.update(tables.Competition).values(terms="0" * 64)
+    store.transact(lite, lambda c: c.execute(old))
+    rescore(lite, competitions.find(lite, hosted.name), formula="f1_squared_fps")
+    assert competitions.find(lite, hosted.name).terms == hosted.terms
+    with pytest.raises(HarnessError, match="ranked by these rules already"):
+        rescore(lite, competitions.find(lite, hosted.name), formula="f1_squared_fps")
 
 
 @pytest.mark.parametrize(

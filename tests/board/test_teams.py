@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from harness.board import teams
+from harness.board import log, store, teams
 from harness.errors import HarnessError
 
 
@@ -22,6 +24,38 @@ def test_a_token_is_its_teams_until_it_is_revoked(engine: Engine) -> None:
     assert teams.by_token(engine, token) is None
     assert teams.by_token(engine, other) == ben
     assert [(t.name, t.revoked) for t in teams.listed(engine)] == [("anna", True), ("ben", False)]
+
+
+def test_a_team_that_lost_its_token_gets_a_new_one(engine: Engine) -> None:
+    """The old one stops working, it stays the same team, and the log says so without the token; a revoked one, too."""
+    anna, lost = teams.add(engine, "anna")
+    again, token = teams.renew(engine, "anna")
+    assert teams.by_token(engine, lost) is None
+    assert teams.by_token(engine, token) == again
+    assert (again.id, again.name, again.prefix) == (anna.id, "anna", token[3:11])
+    line = log.rows(engine)[-1]
+    assert (line.action, json.loads(line.detail)) == ("team token", {"team": "anna", "prefix": token[3:11]})
+    teams.revoke(engine, "anna")
+    assert teams.by_token(engine, teams.renew(engine, "anna")[1]) == teams.find(engine, "anna")
+    assert not teams.find(engine, "anna").revoked
+    with pytest.raises(HarnessError, match="team 'ben': there is none"):
+        teams.renew(engine, "ben")
+
+
+def test_a_token_isnt_lost_with_the_answer_to_its_commit(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The team is there, by the transaction that seemed to fail: the second try finds its own."""
+    well = store.transact
+
+    def twice(engine: Engine, act: Any, patience_s: float | None = None) -> Any:
+        well(engine, act, patience_s)
+        return well(engine, act, patience_s)
+
+    monkeypatch.setattr(teams.store, "transact", twice)
+    _, token = teams.add(lite, "anna")
+    monkeypatch.undo()
+    assert teams.by_token(lite, token) == teams.find(lite, "anna")
+    with pytest.raises(HarnessError, match="there is one of this name\n.*team token NAME"):
+        teams.add(lite, "anna")
 
 
 def test_no_guess_is_let_in(lite: Engine) -> None:

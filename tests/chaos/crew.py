@@ -18,7 +18,7 @@ from history import History, read
 from victim import Fate, Ground
 
 from harness import database
-from harness.study.slots import GRACE
+from harness.database.lease import GRACE
 
 POLL_S = 0.01
 MARGIN_S = 1.2

@@ -12,8 +12,8 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from lease_mutants import impatient, no_expiry, no_grace, no_token
 
-from harness import database
 from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots
 from harness.study.pending_results import Outcome
@@ -27,12 +27,6 @@ class Mutant:
     alter: Callable[[], None]
     scenario: str
     caught: tuple[str, ...]
-
-
-def no_fence() -> None:
-    """Whoever held a slot once may change it: its token isn't compared."""
-
-    slots.FENCE = (slots.SLOTS.c.state == "leased") & (sa.bindparam("by", type_=sa.Integer) >= 0)
 
 
 def two_transactions() -> None:
@@ -53,13 +47,6 @@ def no_outbox() -> None:
     def write(folder: Path, outcome: Outcome) -> None: ...
 
     pending_results.write = write
-
-
-def no_expiry() -> None:
-    """A lease lasts for ever."""
-    claim, renew = slots.claim, slots.renew
-    slots.claim = lambda connection, study, owner, _, *more: claim(connection, study, owner, 1e9, *more)
-    slots.renew = lambda connection, slot, _: renew(connection, slot, 1e9)
 
 
 def counted_budget() -> None:
@@ -128,18 +115,8 @@ def replaced_in_two() -> None:
     ledger.replace = replace
 
 
-def impatient() -> None:
-    """An error of the database that would pass ends the worker."""
-    database.patiently = lambda act, *_: act()
-
-
-def no_grace() -> None:
-    """A lease that has run out is taken at once."""
-    slots.GRACE = -0.01
-
-
 MUTANTS = {
-    "no_fence": Mutant(no_fence, "a_sleeper_fails_late", ("zombies",)),
+    "no_token": Mutant(no_token, "a_sleeper_fails_late", ("zombies",)),
     "two_transactions": Mutant(two_transactions, "killed_as_it_tells", ("lost", "zombies", "lost results")),
     "no_outbox": Mutant(no_outbox, "killed_before_it_tells", ("lost results",)),
     "no_expiry": Mutant(no_expiry, "killed_in_its_trial", ("lost", "zombies", "dead workers")),

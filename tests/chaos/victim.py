@@ -29,12 +29,14 @@ from harness.record.result import Cost, Result
 from harness.search.duplicates import Duplicate
 from harness.search.gate import Refused
 from harness.study import ledger, worker
-from harness.study.study import Definition, Shared, Study, join
+from harness.study.definition import Definition
+from harness.study.study import Shared, Study, join
 
 PR_SET_PDEATHSIG = 1
 DEFINITION = Definition(
-    {"name": "none"}, {"x": {"float": [0, 1]}}, {"epochs": 1}, {"formula": "boostcamp2021b"}, "points"
-)
+    data={"name": "none", "options": {}, "fingerprint": ""}, space={"x": {"float": [0, 1]}}, proxy={"epochs": 1},
+    competition={"formula": "boostcamp2021b"},
+)  # fmt: skip
 COST = Cost(
     macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
     ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",

@@ -27,7 +27,7 @@ from harness.submission import predictions
 from harness.web.app import create_app
 from harness.web.guard import Bounds
 
-RULES = Competition(name="coins", f1_target=0.8)
+RULES = Competition(name="coins", f1_target=0.8, reference=staged.RULES["reference"])
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class _Board:
             "data": {"name": "coins", "options": {}}, "public_share": setting.public / total,
             "submissions_a_day": 10_000, "ladder": setting.ladder,
         }  # fmt: skip
+        self._named = {"name": "coins", "options": {}, "fingerprint": self._data.fingerprint()}
         self._engine: Engine = store.open(f"sqlite:///{folder}/board.db")
         self._hosted = competitions.create(
             self._engine, Competition(**(RULES.__dict__ | {"contest": terms})), self._data
@@ -111,7 +112,7 @@ class _Board:
 
     def post(self, guess: np.ndarray, name: str) -> int:
         rows = "id,label\n" + "".join(f"c{i},{self._classes[c]}\n" for i, c in enumerate(guess))
-        packed = staged.packed(self._folder / "out", name, rows, classes=list(self._classes))
+        packed = staged.packed(self._folder / "out", name, rows, classes=list(self._classes), data=self._named)
         reply = self._client.post("/api/entries", data={"kind": "scored"}, files=staged.form(packed))
         assert reply.status_code == 201, reply.text
         return reply.json()["id"]
@@ -155,7 +156,7 @@ def simulated(setting: Setting, submissions: int) -> dict[str, float]:
     guesses = random.integers(0, setting.classes, (submissions, total))
     best, told = None, []
     for exact in (guesses[:, public] == labels[public]).mean(axis=1):
-        shown = climb(best, Figures(float(exact), 1.0, 0.1, 1e6), RULES, step)
+        shown = climb(best, Figures(float(exact), 1.0, 1e6), RULES, step)
         told.append(float(exact) if not step else None if shown is None else shown.f1)
         best = shown or best
     shown_well = np.array([f1 is not None and f1 > 1 / setting.classes for f1 in told])

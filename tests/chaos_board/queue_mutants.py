@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from lease_mutants import impatient, no_expiry, no_fence, no_grace, no_token
 from sqlalchemy import Engine
 
 from harness import database
@@ -30,28 +31,6 @@ class Mutant:
     alter: Callable[[], None]
     scenario: str
     caught: tuple[str, ...]
-
-
-def no_fence() -> None:
-    """Whoever held an entry once may write to it."""
-    queue._ours = lambda claim: Entry.id == claim.entry
-
-
-def no_expiry() -> None:
-    """A lease lasts for ever."""
-    queue._reap = lambda connection: None
-
-
-def no_grace() -> None:
-    """A lease that has run out is taken at once."""
-    real = queue._reap
-
-    def reap(connection: sa.Connection) -> None:
-        silent = (Entry.state == "RUNNING") & (Entry.lease_until < database.now(connection))
-        connection.execute(sa.update(Entry).where(silent).values(warned=True))
-        real(connection)
-
-    queue._reap = reap
 
 
 def endless_tries() -> None:
@@ -158,12 +137,8 @@ def _rank(connection: sa.Connection, claim: Claim, verdict: Any) -> None:
     log.append(connection, "judge", "finish", {"entry": claim.entry})
 
 
-def impatient() -> None:
-    """An error of the database that would pass ends the process."""
-    database.patiently = lambda act, *_: act()
-
-
 MUTANTS = {
+    "no_token": Mutant(no_token, "a_sleeper_wakes_in_time", ("counted twice", "late counted")),
     "no_fence": Mutant(no_fence, "a_sleeper_wakes_late", ("counted twice", "late counted")),
     "no_expiry": Mutant(no_expiry, "killed_in_judging", ("stuck",)),
     "no_grace": Mutant(no_grace, "cut_off_for_a_lease", ("healthy dropped",)),

@@ -7,6 +7,7 @@ from history import History
 from points import Point
 
 from harness.board import competitions, ladder, log, queue
+from harness.database import lease
 
 JUDGES = {
     # claiming: one transaction
@@ -17,7 +18,7 @@ JUDGES = {
     # judging
     "in_judging": Point("judging.step"),
     "after_stage": Point("queue.stage"),
-    "before_beat_commits": Point("queue._change", within="queue.beat"),
+    "before_beat_commits": Point("lease.renew", within="queue.beat"),
     "after_beat": Point("queue.beat"),
     # counting: one transaction
     "before_finish": Point("queue.finish", "before"),
@@ -63,5 +64,6 @@ def strike(name: str, nth: int, stops: bool, history: History) -> None:
     points.strike(name, nth, stops, history)
 
 
-points.ROOMS |= {"queue": queue, "competitions": competitions, "ladder": ladder, "log": log, "judging": Judging}
+points.ROOMS |= {"queue": queue, "competitions": competitions, "ladder": ladder, "log": log, "lease": lease}
+points.ROOMS |= {"judging": Judging}
 wrap = points.wrap

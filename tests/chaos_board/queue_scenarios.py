@@ -44,6 +44,17 @@ def a_sleeper_wakes_late(crew: Benches, make: Make) -> None:
     crew.until(lambda: crew.saw("finished", times=2))
 
 
+def a_sleeper_wakes_in_time(crew: Benches, make: Make) -> None:
+    """It wakes when another is at its entry, and is done with it first."""
+    sent(crew, entries(2.0))
+    sleeper = crew.judge(make(point="in_judging", stops=True, oversleeps_s=60.0))
+    crew.until(lambda: crew.saw("stopping"))
+    crew.judge(make())
+    crew.until(lambda: crew.saw("claimed", times=2))
+    crew.wake(sleeper)
+    crew.until(lambda: crew.saw("finished", times=2))
+
+
 def killed_at(point: str) -> Callable[[Benches, Make], None]:
     def scenario(crew: Benches, make: Make) -> None:
         sent(crew, entries(0.01, 0.01))
@@ -110,6 +121,7 @@ def the_database_is_locked_for_a_second(crew: Benches, make: Make) -> None:
 
 SCENARIOS: dict[str, tuple[Callable[[Benches, Make], None], float]] = {
     "a_sleeper_wakes_late": (a_sleeper_wakes_late, LEASE_S),
+    "a_sleeper_wakes_in_time": (a_sleeper_wakes_in_time, LEASE_S),
     "killed_in_judging": (killed_at("in_judging"), LEASE_S),
     "killed_as_it_counts": (killed_at("settled_not_counted"), LEASE_S),
     "killed_as_it_ranks": (killed_at("before_ranking"), LEASE_S),

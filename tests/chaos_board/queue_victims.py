@@ -137,7 +137,7 @@ def _process(ground: Ground, fate: Fate, name: str, work: Callable[[History], No
     os.dup2(log, 2)
     history = History(ground.folder, who=name)
     random.seed(os.getpid())  # all are forks of one process, and would else pause alike
-    database.LAST_PAUSE_S = LAST_PAUSE_S
+    database.patience.LAST_PAUSE_S = LAST_PAUSE_S
     try:
         if fate.mutant:
             queue_mutants.MUTANTS[fate.mutant].alter()

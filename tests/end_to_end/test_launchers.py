@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.errors import HarnessError
 from harness.launch import local, ray, start
 from harness.launch import slurm as launcher
-from harness.launch.crew import Ray, Slurm
+from harness.launch.launcher import Launch, Ray, Slurm
 from harness.study import slots
-from harness.study.study import Shared, load
+from harness.study.study import Shared, Study, load
+from harness.study.worker_process import Job
 
 SECRET = "hush-7231"  # the server takes any password
 QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5", "track=disabled", "study.lease_s=5"]
@@ -88,10 +89,9 @@ def leased(url: str) -> int:
     return slots.counts(load("ours", url).engine, "ours", 9)["leased"]
 
 
-def job(**settings: object) -> start.Job:
+def job(url: str = "sqlite:///x.db") -> Job:
     """A worker's job that nobody carries out."""
-    nothing = dict.fromkeys(start.Job.__dataclass_fields__)
-    return start.Job(**(nothing | {"url": "sqlite:///x.db", "threads": 1, "slurm": Slurm(), "ray": Ray()} | settings))
+    return Job(study=Study(), url=url, here={}, device="cpu", track="disabled", runs=Path("runs"), threads=1)
 
 
 # processes of this machine
@@ -118,60 +118,6 @@ def test_a_worker_that_starts_after_its_parent_died_ends(tmp_path: Path) -> None
     assert orphan.exitcode == 1
 
 
-class Dead:
-    """A process that has ended, or runs."""
-
-    def __init__(self, pid: int, exitcode: int | None) -> None:
-        self.pid, self.exitcode = pid, exitcode
-
-
-def test_how_processes_ended_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The study knows a worker by its host and process; memory is named where the system counted a kill for it."""
-    monkeypatch.setattr(local, "LIVES", 0)
-    dead = [Dead(1, 0), Dead(2, 3), Dead(3, -9), Dead(4, -11), Dead(5, None)]
-    crew = local.Processes(lambda number: dead[number], len(dead))
-    words = {name.rpartition("-")[2]: said for name, said in crew.ended().items()}
-    assert words == {
-        "1": "", "2": "its worker ended with code 3", "4": "its worker was killed by signal 11",
-        "3": "its worker was killed by signal 9 (the system does that when memory runs out)",
-    }  # fmt: skip
-    assert crew.running() == 1
-    kills = local.oom_kills()
-    dead[4].exitcode = -9
-    monkeypatch.setattr(local, "oom_kills", lambda: kills + 1)
-    assert [*crew.ended().values()][-1] == "out of memory: the system killed its worker"
-
-
-def test_a_killed_process_is_replaced_until_its_lives_are_spent() -> None:
-    """One that ended by itself, well or not, isn't."""
-    started = []
-
-    def start(number: int) -> Dead:
-        started.append(number)
-        return Dead(len(started), -9 if number == 0 else number - 1)  # 0 is always killed, 1 ends well, 2 doesn't
-
-    crew = local.Processes(start, 3)
-    for _ in range(20):
-        ended = crew.ended()
-    assert started == [0, 1, 2] + local.LIVES * [0]
-    assert len(ended) == len(started) and crew.running() == 0
-
-
-def test_a_process_that_is_killed_between_two_looks_counts_as_running() -> None:
-    """Else a study whose only worker is killed at that moment would end."""
-    started: list[Dead] = []
-
-    def start(number: int) -> Dead:
-        started.append(Dead(len(started), None))
-        return started[-1]
-
-    crew = local.Processes(start, 1)
-    assert crew.ended() == {}
-    started[0].exitcode = -9
-    assert crew.running() == 1
-    assert len(crew.ended()) == 1 and crew.running() == 1 and len(started) == 2
-
-
 def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
     """Over 5 s: two processes import torch, one after the other. The lease needn't run out first."""
     url = f"sqlite:///{tmp_path}/x.db"
@@ -181,7 +127,7 @@ def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
     os.kill(int(victim.user_attrs["worker"].rpartition("-")[2]), signal.SIGKILL)
     out, err = command.communicate(timeout=200)
     assert command.returncode == 0, out + err
-    killed = "its worker was killed by signal 9 (the system does that when memory runs out)"
+    killed = "its process was killed by signal 9 (the system does that when memory runs out)"
     assert f"{killed}; the study goes on" in out
     assert check(url, 3) == [killed]
     again = [t for t in load("ours", url).optuna.get_trials() if t.user_attrs.get("retry_of") == victim.number]
@@ -326,7 +272,7 @@ def test_a_file_can_t_be_shared_by_machines(tmp_path: Path, words: list[str]) ->
 def test_an_unknown_launcher_names_those_there_are(tmp_path: Path) -> None:
     """And the nearest of them."""
     with pytest.raises(HarnessError, match="launch: unknown 'slrum'; allowed: local, ray, slurm"):
-        start.run(job(launch="slrum"), 1)
+        start.run(job(), None, Launch("slrum"))
     with pytest.raises(HarnessError, match="slurm.cpus=0: allowed: 1 or more"):
         Slurm(cpus=0)
 
@@ -336,7 +282,7 @@ def test_what_isn_t_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: 
     """With the command that installs it."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(HarnessError, match=r"pip install 'harness\[scale\]'"):
-        start(job(), 1)
+        start(job(), Launch())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:what", "auto"])
@@ -344,12 +290,12 @@ def test_a_ray_that_isn_t_there_is_named(address: str) -> None:
     """At once: Ray itself would go on trying for minutes."""
     pytest.importorskip("ray", reason="ray isn't installed (pip install 'harness[scale]')")
     with pytest.raises(HarnessError, match=f"ray.address={address}: can't be joined: "):
-        ray.start(job(ray=Ray(address)), 1)
+        ray.start(job(), Launch(ray=Ray(address)))
 
 
 def test_a_ray_cluster_s_users_don_t_see_the_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Ray would show the command line to them."""
     monkeypatch.setattr(sys, "argv", ["tune.py", f"storage.url={url}"])
     with pytest.raises(HarnessError, match="HARNESS_STORAGE_URL") as e:
-        ray.start(job(url=url, ray=Ray("auto")), 1)
+        ray.start(job(url), Launch(ray=Ray("auto")))
     assert SECRET not in str(e.value)

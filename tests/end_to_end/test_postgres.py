@@ -64,7 +64,7 @@ def test_a_team_of_four_loses_a_worker_and_no_trial(postgres_url: str, tmp_path:
     victim = kill_one_in_mid_trial(command, url, tmp_path / "runs")
     out, err = command.communicate(timeout=300)
     assert command.returncode == 0, out + err
-    killed = "its worker was killed by signal 9 (the system does that when memory runs out)"
+    killed = "its process was killed by signal 9 (the system does that when memory runs out)"
     assert f"{killed}; the study goes on" in out
 
     shared = load("ours", url)

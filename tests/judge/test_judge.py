@@ -12,8 +12,10 @@ import onnx
 import pytest
 from squares import seal
 
+from harness.data.published import names_of
 from harness.data.split import Dataset
 from harness.errors import HarnessError
+from harness.judge.bootstrap import classes_of_text, draws, f1_of_text
 from harness.judge.judge import LIMITS, STAGES, Verdict, judge
 from harness.measure.quality import macro_f1
 from harness.record.files import sha256
@@ -22,6 +24,7 @@ from harness.rules.formulas import Figures, points
 from harness.sandbox.refused import Refused
 from harness.sandbox.remote import Mode
 from harness.submission import predictions
+from harness.submission.entry import read
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_a_verdict_holds_what_was_measured(
     assert sum(len(load["model_ms"]) for load in loads) == sum(len(load["reference_ms"]) for load in loads) >= 10
     assert verdict.samples["runtime"] == "onnx"
     assert verdict.macs == 9
-    figures = Figures(verdict.f1, verdict.ratio, verdict.latency_ms, verdict.macs)
+    figures = Figures(verdict.f1, verdict.ratio, verdict.macs)
     assert verdict.points == points(competition, figures)
     assert verdict.model_sha256 == sha256(packed / "model.onnx")
     assert verdict.size_bytes == (packed / "model.onnx").stat().st_size
@@ -74,7 +77,7 @@ def test_a_verdict_survives_json(verdict: Verdict) -> None:
 def test_a_board_formula_leaves_the_points_to_the_board(
     packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
 ) -> None:
-    """With rank_mean a verdict has no points of its own, and still two F1 (about 4 s: a whole measurement)."""
+    """With rank_mean a verdict has none of its own, and still two F1 with their draws (about 4 s: it measures)."""
     public, stages = np.arange(120) < 40, []
     board = replace(competition, formula="rank_mean")
     found = judge(packed, dataset, board, cache, public=public, sandbox=mode, progress=stages.append)
@@ -82,6 +85,11 @@ def test_a_board_formula_leaves_the_points_to_the_board(
     submitted = predictions.read(packed / "predictions.csv", dataset.test.names, dataset.classes)
     halves = [macro_f1(dataset.test.labels[part], submitted[part], 3) for part in (public, ~public)]
     assert [found.f1_public, found.f1_private] == halves
+    assert (classes_of_text(found.predicted) == submitted).all()
+    kept = (found.f1_draws, found.f1_public_draws, found.f1_private_draws)
+    for text, part in zip(kept, (public | True, public, ~public), strict=True):
+        expected = draws(dataset.test.labels[part], submitted[part], 3, board.name)
+        assert f1_of_text(text) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_debug_entry_is_judged_on_images_whose_labels_everybody_has(
@@ -178,18 +186,54 @@ def test_other_data_are_caught(
 ) -> None:
     """An entry for another split, or for other classes, isn't scored on this one."""
     other = replace(dataset, train=dataset.validation)
-    with pytest.raises(HarnessError, match="data.fingerprint is .*; 'squares' has .*\n.*data options of the entry"):
+    with pytest.raises(HarnessError, match="data.fingerprint is .*; competition 'digits' is on .*\n.*is of squares"):
         judge(packed, other, competition, cache, sandbox=mode)
     with pytest.raises(HarnessError, match="classes are .*'blue'.*has .*'violet'"):
         judge(packed, replace(dataset, classes=("red", "green", "violet")), competition, cache, sandbox=mode)
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"runtime": "openvino"}, "runtime is 'onnx'; competition 'digits' times 'openvino'"),
+        ({"threads": 2}, "threads is 1; competition 'digits' times 2"),
+    ],
+)
 def test_another_engine_is_caught(
-    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode, rule: dict, words: str
 ) -> None:
-    """An entry made for another runtime isn't timed on this one."""
-    with pytest.raises(HarnessError, match="runtime is 'onnx'; competition 'digits' times 'openvino'"):
-        judge(packed, dataset, replace(competition, runtime="openvino"), cache, sandbox=mode)
+    """An entry made for another runtime, or for more threads, isn't timed on this one; the way to pack it is named."""
+    with pytest.raises(HarnessError, match=f"{words}\n.*python inference.py.* competition=digits"):
+        judge(packed, dataset, replace(competition, **rule), cache, sandbox=mode)
+
+
+def test_an_entry_from_before_there_were_two_fingerprints_is_read(entry: Path, dataset: Dataset) -> None:
+    """It was packed by who had the labels, and names the data by what is the judge's fingerprint now."""
+    raw = json.loads((entry / "manifest.json").read_text())
+    raw["data"]["fingerprint"] = dataset.judge_fingerprint()
+    (entry / "manifest.json").write_text(json.dumps(raw))
+    read(entry, dataset, Competition(), LIMITS)
+    hidden = replace(dataset, test=replace(dataset.test, labels=None))
+    with pytest.raises(HarnessError, match="data.fingerprint is"):  # whose copy can't tell
+        read(entry, hidden, Competition(), LIMITS)
+
+
+def test_predictions_may_go_by_the_names_of_the_published_copy(entry: Path, dataset: Dataset) -> None:
+    """They come back in the order of the judge's own images; a mixture, or a name too few, is refused."""
+    names, path = names_of(dataset.test.pixels), entry / "predictions.csv"
+    expected = predictions.read(path, dataset.test.names, dataset.classes)
+    shuffled = np.random.default_rng(0).permutation(len(names))
+    predictions.write(path, [names[i] for i in shuffled], expected[shuffled], dataset.classes)
+    seal(entry)
+    assert (read(entry, dataset, Competition(), LIMITS, names)[1] == expected).all()
+    with pytest.raises(Refused, match=f"unknown id '{names[shuffled[0]]}'"):
+        read(entry, dataset, Competition(), LIMITS)
+    predictions.write(path, [*names, dataset.test.names[0]], [*expected, 0], dataset.classes)
+    with pytest.raises(Refused, match="by the names of the published copy and by others, mixed"):
+        read(seal(entry), dataset, Competition(), LIMITS, names)
+    predictions.write(path, names[1:], expected[1:], dataset.classes)
+    with pytest.raises(Refused, match=f"no row for id '{names[0]}'; 1 of 120 test images have none"):
+        read(seal(entry), dataset, Competition(), LIMITS, names)
 
 
 def test_a_misspelt_formula_stops_at_once(

@@ -130,7 +130,7 @@ def test_a_latency_hangs_on_how_it_is_measured(write: Callable[..., Path], monke
         cache.key(model, reference, COMPETITION, 1.0),
         cache.key(model, model, COMPETITION, 1.0),
         cache.key(model, reference, replace(COMPETITION, threads=2), 1.0),
-        cache.key(model, reference, replace(COMPETITION, runtime="eager"), 1.0),
+        cache.key(model, reference, replace(COMPETITION, runtime="openvino"), 1.0),
         cache.key(model, reference, COMPETITION, 2.0),
     ]
     for name in ("cpu_name", "_distribution"):

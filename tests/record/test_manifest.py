@@ -6,25 +6,26 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import is_typeddict
 
 from harness.errors import HarnessError
-from harness.record.manifest import FIELDS, LARGEST, MANIFEST, read, write
+from harness.record.manifest import LARGEST, MANIFEST, Manifest, read, write
 
 
-def paths(fields: dict[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def paths(kind: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """List the path of every field."""
-    for name, inner in fields.items():
+    for name, inner in get_type_hints(kind).items():
         yield (*at, name)
-        if isinstance(inner, dict):
+        if is_typeddict(inner):
             yield from paths(inner, (*at, name))
 
 
-ALL = list(paths(FIELDS))
+ALL = list(paths(Manifest))
 
 
 def change(folder: Path, path: tuple[str, ...], value: Any = None, drop: bool = False, name: str = "") -> None:
@@ -70,7 +71,25 @@ def test_a_misspelt_field_is_named(entry: Path, path: tuple[str, ...]) -> None:
 def test_an_ill_typed_field_is_named(entry: Path, path: tuple[str, ...], value: Any) -> None:
     """A null and a boolean fit nowhere."""
     change(entry, path, value)
-    with pytest.raises(HarnessError, match=rf"{re.escape('.'.join(path))} is {value}; allowed: (text|a )"):
+    with pytest.raises(HarnessError, match=rf"{re.escape('.'.join(path))} is {value}; allowed: (a valid|'float32')"):
+        read(entry)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("threads", "1"),
+        ("threads", 1.0),
+        ("name", 7),
+        ("run.train_s", "3"),
+        ("run.seed", 0.0),
+        ("candidate", [["a", 1]]),
+    ],
+)
+def test_no_value_is_converted(entry: Path, path: str, value: Any) -> None:
+    """What a lenient reader would take for the right type is named as any other."""
+    change(entry, tuple(path.split(".")), value)
+    with pytest.raises(HarnessError, match=rf"{path} is {re.escape(repr(value))}; allowed: a valid "):
         read(entry)
 
 
@@ -108,7 +127,7 @@ def test_a_hash_that_is_none_is_named(entry: Path) -> None:
 def test_a_wrong_entry_of_a_list_is_named(entry: Path) -> None:
     """The position in the list is part of the field's name."""
     change(entry, ("classes",), ["red", 2])
-    with pytest.raises(HarnessError, match="classes.1 is 2; allowed: text"):
+    with pytest.raises(HarnessError, match="classes.1 is 2; allowed: a valid string"):
         read(entry)
 
 
@@ -192,7 +211,7 @@ def test_what_is_not_json_is_an_error(entry: Path, text: str) -> None:
 def test_json_that_is_no_mapping_is_an_error(entry: Path) -> None:
     """A list is JSON, but no manifest."""
     (entry / MANIFEST).write_text("[]")
-    with pytest.raises(HarnessError, match=r"the whole file\) is \[\]; allowed: a mapping"):
+    with pytest.raises(HarnessError, match=r"the whole file\) is \[\]; allowed: a valid dictionary"):
         read(entry)
 
 

@@ -110,15 +110,26 @@ def test_the_history_tells_of_the_refused_apart():
 
 
 def test_the_pareto_line_joins_the_set_and_names_its_trials():
-    """The line goes through the trials of `front`, and the labels are their numbers."""
+    """The steps lead through the trials of `front` and on to the edge, and the labels are their numbers."""
     mixed = trials()
     best = front(plots.finished(mixed))
     _, (axes,) = canvas.sheet(900, 560, 1)
     plots.draw_pareto(axes, mixed, "a study", {"resnet18": 3.0})
-    assert list(axes.lines[0].get_ydata()) == [result_of(t).f1 for t in best]
+    f1 = [result_of(t).f1 for t in best]
+    assert list(axes.lines[0].get_ydata()) == [*f1, f1[-1]] and axes.lines[0].get_drawstyle() == "steps-post"
     assert {t.get_text() for t in axes.texts} <= {str(t.number) for t in best}
     assert len(axes.texts) >= len(best) - 2 and not overlaps(axes.texts)
-    assert "resnet18: 3 ms" in labels_of(axes) and axes.get_xlim()[1] > 3
+    assert "resnet18: 3" in labels_of(axes) and axes.get_xlim()[1] > 3
+
+
+def test_the_pareto_line_never_runs_back_though_hosts_differ():
+    """A slow host's milliseconds order trials otherwise than the ratio to the reference does."""
+    quick, slow = complete(0, 0.6, 0.30), complete(1, 0.8, 0.25)
+    quick.user_attrs["result"]["cost"]["ratio"], slow.user_attrs["result"]["cost"]["ratio"] = 0.2, 0.4
+    _, (axes,) = canvas.sheet(900, 560, 1)
+    plots.draw_pareto(axes, [slow, quick], "a study", {})
+    line = axes.lines[0]
+    assert list(line.get_xdata())[:2] == [0.2, 0.4] and list(line.get_ydata())[:2] == [0.6, 0.8]
 
 
 def test_a_crowded_pareto_set_keeps_the_labels_that_can_be_read():

@@ -56,7 +56,7 @@ def test_each_engine_runs_with_as_many_threads_as_asked(model: Path, runtime: st
     assert np.allclose(found, predict(model, IMAGES), atol=1e-5)
 
 
-def test_an_engine_that_compiles_code_is_no_part_of_a_box(model: Path) -> None:
+def test_an_engine_that_isnt_there_is_no_part_of_a_box(model: Path) -> None:
     with pytest.raises(HarnessError, match="sandbox: runtime: unknown 'inductor'; allowed: onnx, openvino"):
         open_remote(model, "inductor").__enter__()
 

@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from harness import database
+from harness.database import lease
 from harness.errors import HarnessError
 from harness.study import slots
-from harness.study.slots import Slot
+from harness.study.slots import SLOTS, Slot
 
 Settle = Callable[[sa.Connection, Slot], bool]
 
@@ -93,17 +94,22 @@ def test_stalled_workers_neither_lose_nor_double_a_trial(url: str) -> None:
     assert slots.counts(database.connect(url), "s", 15)["done"] == 15
 
 
+def age(engine: sa.Engine, by_s: float) -> None:
+    """Let so many seconds of every lease go by."""
+    on(engine, lambda c: c.execute(sa.update(SLOTS).values(until=SLOTS.c.until - by_s)))
+
+
 def late(engine: sa.Engine, owner: str, trials: int = 1) -> Slot | None:
-    """Claim a slot whose lease, of 0.05 s, has run out: seen once, and again after the grace."""
-    time.sleep(0.1)
-    assert on(engine, slots.claim, "s", owner, lease_s=0.05, trials=trials) is None
-    time.sleep(0.1)
-    return on(engine, slots.claim, "s", owner, lease_s=0.05, trials=trials)
+    """Claim a slot whose lease, of 60 s, has run out: seen once, and again after the grace."""
+    age(engine, 61)
+    assert on(engine, slots.claim, "s", owner, lease_s=60, trials=trials) is None
+    age(engine, 31)
+    return on(engine, slots.claim, "s", owner, lease_s=60, trials=trials)
 
 
 def twice_held(engine: sa.Engine) -> tuple[Slot, Slot]:
     """Let a lease run out and another worker take the slot; return both holders' slots."""
-    first = on(engine, slots.claim, "s", "first", lease_s=0.05, trials=1)
+    first = on(engine, slots.claim, "s", "first", lease_s=60, trials=1)
     assert first is not None and on(engine, slots.attach, first, 7)
     second = late(engine, "second")
     assert second is not None
@@ -112,10 +118,10 @@ def twice_held(engine: sa.Engine) -> tuple[Slot, Slot]:
 
 def after_an_outage(engine: sa.Engine) -> tuple[Slot | None, bool]:
     """Let a holder be away for longer than its lease, and another come first, twice; return what each gets."""
-    holder = on(engine, slots.claim, "s", "holder", lease_s=1, trials=1)
-    time.sleep(1.1)
+    holder = on(engine, slots.claim, "s", "holder", lease_s=60, trials=1)
+    age(engine, 65)
     taken = on(engine, slots.claim, "s", "other", lease_s=60, trials=1)
-    time.sleep(0.05)
+    age(engine, 5)
     taken = taken or on(engine, slots.claim, "s", "other", lease_s=60, trials=1)
     return taken, on(engine, slots.renew, holder, 60)
 
@@ -128,7 +134,7 @@ def test_a_holder_that_could_not_reach_the_database_keeps_its_slot(engine: sa.En
 
 def test_without_the_grace_it_would_lose_it(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control."""
-    monkeypatch.setattr(slots, "GRACE", 0.0)
+    monkeypatch.setattr(lease, "GRACE", 0.0)
     taken, kept = after_an_outage(engine)
     assert taken is not None and not kept
 
@@ -149,8 +155,8 @@ def test_an_expired_lease_is_taken_up_and_the_late_holder_is_refused(engine: sa.
 
 def settle_without_token(connection: sa.Connection, slot: Slot) -> bool:
     """Settle as one would at first: by the slot's number alone."""
-    mine = (slots.SLOTS.c.study == slot.study) & (slots.SLOTS.c.number == slot.number)
-    return connection.execute(sa.update(slots.SLOTS).where(mine).values(state="done")).rowcount == 1
+    mine = (SLOTS.c.study == slot.study) & (SLOTS.c.number == slot.number)
+    return connection.execute(sa.update(SLOTS).where(mine).values(state="done")).rowcount == 1
 
 
 @pytest.mark.parametrize(("settle", "counted"), [(slots.settle, 1), (settle_without_token, 2)])
@@ -161,10 +167,9 @@ def test_it_is_the_token_that_keeps_a_late_writer_out(engine: sa.Engine, settle:
 
 def test_a_renewed_lease_stays(engine: sa.Engine) -> None:
     """A worker that beats is not taken for dead."""
-    slot = on(engine, slots.claim, "s", "first", lease_s=0.05, trials=1)
-    assert slot is not None and on(engine, slots.renew, slot, 60)
-    time.sleep(0.1)
-    assert on(engine, slots.claim, "s", "second", lease_s=60, trials=1) is None
+    slot = on(engine, slots.claim, "s", "first", lease_s=60, trials=1)
+    assert slot is not None and on(engine, slots.renew, slot, 600)
+    assert late(engine, "second") is None
     assert on(engine, slots.settle, slot)
 
 
@@ -189,7 +194,7 @@ def test_an_interrupted_trial_is_left_to_the_next_holder(engine: sa.Engine) -> N
 
 def test_a_candidate_that_kills_three_workers_is_set_aside_and_after_three_of_them_the_slot(engine: sa.Engine) -> None:
     """Each holder learns of the trial before its own, and whether to run its candidate again."""
-    slot, seen = on(engine, slots.claim, "s", "doomed", lease_s=0.05, trials=1), []
+    slot, seen = on(engine, slots.claim, "s", "doomed", lease_s=60, trials=1), []
     for number in range(9):
         on(engine, slots.attach, slot, number)
         slot = late(engine, "doomed")

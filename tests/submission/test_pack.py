@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 from squares import save_network
 
+from harness import config
 from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.record import manifest
 from harness.record.files import sha256
+from harness.record.run import Run
 from harness.rules.competition import Competition
 from harness.submission import predictions
 from harness.submission.pack import pack
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "submissions" / "example"
 
 
 def test_an_entry_holds_model_predictions_and_manifest(packed: Path, run_folder: Path, dataset: Dataset) -> None:
@@ -74,6 +81,15 @@ def test_other_data_than_the_runs_are_refused(
         pack(run_folder, run, other, "x", tmp_path, competition)
 
 
+def test_a_run_from_before_there_were_two_fingerprints_is_packed(
+    run_folder: Path, run: dict, dataset: Dataset, competition: Competition, tmp_path: Path
+) -> None:
+    """Its entry goes by the fingerprint that teams hold now."""
+    old = run | {"data": run["data"] | {"fingerprint": dataset.judge_fingerprint()}}
+    entry = pack(run_folder, old, dataset, "x", tmp_path, competition)
+    assert manifest.read(entry).data["fingerprint"] == dataset.fingerprint()
+
+
 def test_an_unfinished_run_is_refused(
     run_folder: Path, run: dict, dataset: Dataset, competition: Competition, tmp_path: Path
 ) -> None:
@@ -95,3 +111,27 @@ def test_a_network_of_other_classes_is_refused_and_leaves_nothing(
     with pytest.raises(HarnessError, match="4 outputs; data set 'squares' has 3 classes"):
         pack(folder, run, dataset, "x", tmp_path / "entries", competition)
     assert not (tmp_path / "entries").exists() or not list((tmp_path / "entries").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("openvino", 1)),
+        (["competition=taco2021"], ("onnx", 1)),
+        (["competition.threads=2"], ("openvino", 2)),
+    ],
+)
+def test_inference_packs_for_the_competition_that_is_named(
+    tmp_path: Path, arguments: list[str], expected: tuple[str, int]
+) -> None:
+    """Without one, for that of the run."""
+    said, folder = manifest.read(EXAMPLE), tmp_path / "run"
+    folder.mkdir()
+    shutil.copyfile(EXAMPLE / "model.onnx", folder / "model.onnx")
+    rules = config.read_competition("digits").rules() | {"runtime": "openvino"}
+    data = said.data | {"classes": said.classes}
+    Run(said.candidate, data, said.preprocessing, {}, rules, 0, {}, {}, 1.0).write(folder)
+    inference = runpy.run_path(str(ROOT / "inference.py"))["main"]
+    inference([f"run={folder}", "name=ours", f"submissions={tmp_path}/sub", *arguments])
+    packed = manifest.read(tmp_path / "sub" / "ours")
+    assert (packed.runtime, packed.threads) == expected

@@ -27,7 +27,7 @@ WIDE, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 760}
 def made_up(folder: Path) -> Staged:
     """Host a competition with a board worth looking at, a queue, and a refusal."""
     staged, random = (
-        stage(folder, names=(*NAMES, "reference"), ladder=False, submissions_a_day=100),
+        stage(folder, names=(*NAMES, "reference"), images=6000, ladder=False, submissions_a_day=100),
         np.random.default_rng(4),
     )
     for name in NAMES:

@@ -33,7 +33,7 @@ CLASSES = ("cat", "dog", "owl")
 RULES = {
     "name": "pets",
     "f1_target": 0.8,
-    "reference": {},
+    "reference": {"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 4, "classes": 3},
     "contest": {"data": {"name": "pets", "options": {}}, "max_model_mb": 1.0, "max_predictions_mb": 0.5},
 }
 HOSTS = ("localhost", "testserver")
@@ -52,12 +52,19 @@ class Staged:
 
 
 def stage(
-    folder: Path, bounds: Bounds | None = None, names: tuple[str, ...] = ("A", "B", "Gone"), **terms: Any
+    folder: Path,
+    bounds: Bounds | None = None,
+    names: tuple[str, ...] = ("A", "B", "Gone"),
+    images: int = 60,
+    **terms: Any,
 ) -> Staged:
-    """Host the competition in a folder; the team named Gone has had its token revoked. terms: of the contest."""
+    """Host the competition in a folder; the team named Gone has had its token revoked.
+
+    images: in each part of the data. terms: of the contest.
+    """
     engine = store.open(f"sqlite:///{folder}/board.db")
     rules = Competition(**(RULES | {"contest": RULES["contest"] | terms}))
-    hosted = competitions.create(engine, rules, pets())
+    hosted = competitions.create(engine, rules, pets(images))
     made = {name: teams.add(engine, name) for name in names}
     if "Gone" in made:
         teams.revoke(engine, "Gone")
@@ -76,13 +83,13 @@ def client_of(staged: Staged) -> httpx.Client:
     return TestClient(staged.app, base_url="http://localhost", raise_server_exceptions=False)
 
 
-def pets() -> Dataset:
-    """Sixty images of three classes in each part."""
+def pets(images: int = 60) -> Dataset:
+    """So many images of three classes in each part."""
     random = np.random.default_rng(0)
     parts = []
     for part in ("train", "validation", "test"):
-        pixels = random.integers(0, 255, (60, 4, 4, 3)).astype(np.uint8)
-        parts.append(Images(pixels, np.arange(60) % 3, tuple(f"{part}-{i}" for i in range(60))))
+        pixels = random.integers(0, 255, (images, 4, 4, 3)).astype(np.uint8)
+        parts.append(Images(pixels, np.arange(images) % 3, tuple(f"{part}-{i}" for i in range(images))))
     return Dataset("pets", CLASSES, *parts)
 
 
@@ -110,8 +117,7 @@ def verdict(hosted: Hosted, f1: float, ratio: float, name: str = "net", width: f
     """Make a verdict up. width: of the interval, as a share."""
     low, high, reference_ms = ratio * (1 - width), ratio * (1 + width), 0.4
     scores = {
-        f"points{part}": points(hosted.competition, Figures(f1, ratio, ratio * reference_ms, 1e6))
-        for part in ("", "_public", "_private")
+        f"points{part}": points(hosted.competition, Figures(f1, ratio, 1e6)) for part in ("", "_public", "_private")
     }
     figures = {
         "entry": name, "model_sha256": "0" * 64, "size_bytes": 250_000,
@@ -139,7 +145,7 @@ def packed(
         "files": {"model.onnx": _hash(model), "predictions.csv": _hash(table)},
         "input": {"shape": ["N", 3, 4, 4], "dtype": "float32"}, "classes": list(CLASSES),
         "preprocessing": {"resolution_px": 4, "mean": [0.5] * 3, "std": [0.5] * 3}, "runtime": "onnx", "threads": 1,
-        "candidate": {}, "data": {"name": "pets", "options": {}, "fingerprint": "0"}, "versions": {},
+        "candidate": {}, "data": {"name": "pets", "options": {}, "fingerprint": pets().fingerprint()}, "versions": {},
         "run": {"metrics": {}, "train_s": 1.0, "seed": 0}, "created": "2026-11-25T12:00:00+00:00",
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest | other))

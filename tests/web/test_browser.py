@@ -120,7 +120,7 @@ def test_a_team_submits_waits_sees_its_rank_and_picks(day: Day) -> None:
     page.get_by_role("link", name="Board").click()
     row = page.get_by_role("row", name=re.compile("Blue Whales"))
     assert row.get_by_role("cell").first.inner_text() == "1"
-    assert page.get_by_role("img", name="F1 against latency").is_visible()
+    assert page.get_by_role("img", name="F1 against time").is_visible()
     page.get_by_role("link", name="My team").click()
     page.get_by_label("pick entry 1").check()  # the tab remembered the token
     page.get_by_role("button", name="Save my picks").click()

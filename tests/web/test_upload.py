@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from staged import CLASSES, Staged, bearer, client_of, form, packed, stage
+import sqlalchemy as sa
+from staged import CLASSES, Staged, bearer, client_of, form, packed, pets, stage
+
+from harness.board import competitions
+from harness.board.tables import Competition
 
 GOOD = [f"test-{i},{CLASSES[i % 3]}" for i in range(60)]
 TABLE = "\n".join(["id,label", *GOOD]) + "\n"
@@ -68,6 +73,47 @@ def test_at_the_end_of_the_quota_a_repeat_is_answered_and_nothing_else_is_kept(t
     assert full.status_code == 429 and full.json()["reason"] == "quota" and int(full.headers["retry-after"]) > 0
     assert post(client, staged, files).json() == {"id": 1, "new": False, "url": "/entries/1"}
     assert len([p for p in staged.root.glob("??/*")]) == 1 and not leftovers(staged)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("runtime", "openvino", "runtime is 'openvino'; competition 'pets' times 'onnx'"),
+        ("threads", 2, "threads is 2; competition 'pets' times 1"),
+        (
+            "data",
+            {"name": "pets", "options": {}, "fingerprint": "f" * 64},
+            "data.fingerprint is ffffffffffffffff; competition 'pets' is on ",
+        ),
+    ],
+)
+def test_an_entry_of_other_data_or_for_another_engine_is_refused_at_the_door(
+    staged: Staged, client: httpx.Client, tmp_path: Path, field: str, value: Any, words: str
+) -> None:
+    """By the API and by the form, before it costs quota; the right one goes in afterwards."""
+    wrong = form(packed(tmp_path / "in", **{field: value}))
+    reply = post(client, staged, wrong)
+    assert (reply.status_code, reply.json()["reason"]) == (422, "manifest"), reply.text
+    assert reply.json()["message"].startswith(f"manifest.json: {words}")
+    page = client.post("/upload", files=wrong, data={"token": staged.tokens["A"]})
+    assert page.status_code == 422 and words in html.unescape(page.text)
+    mine = client.get("/api/teams/me", headers=bearer(staged.tokens["A"])).json()
+    assert (mine["left"]["scored"], mine["entries"]) == (10, []) and not leftovers(staged)
+    assert post(client, staged, form(packed(tmp_path / "right"))).status_code == 201
+
+
+def test_a_board_from_before_there_were_two_fingerprints_leaves_the_data_to_the_judge(
+    staged: Staged, client: httpx.Client, tmp_path: Path
+) -> None:
+    """It knows but the judge's, which no new entry has."""
+    old = {"data_fingerprint": pets().judge_fingerprint(), "judge_fingerprint": None}
+    with staged.engine.begin() as connection:
+        connection.execute(sa.update(Competition).values(old))
+    hosted = staged.hosted.fingerprint, competitions.find(staged.engine, "").fingerprint
+    assert hosted == (pets().fingerprint(), None)
+    assert client.get("/api/competition").json()["fingerprint"] is None
+    assert client.get("/rules").status_code == 200
+    assert post(client, staged, form(packed(tmp_path / "in"))).status_code == 201
 
 
 def test_what_is_too_large_is_refused_while_it_comes_in(staged: Staged, client: httpx.Client, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What starts a study's workers is told, and what it tells of them."""
+"""What a launcher is given beside a worker's job, and what it gives back."""
 
 from __future__ import annotations
 
@@ -37,18 +37,28 @@ class Ray:
     address: str = ""
 
 
-LIVES = 10
-"""How many times a worker is started again whose process died. A candidate that kills its worker is set aside after
-three, and the budget is exact anyway: this ends what can't go well at all."""
+@dataclass(frozen=True)
+class Launch:
+    """How many workers a study gets from one command, and from which launcher."""
+
+    launcher: str = "local"
+    workers: int = 1
+    slurm: Slurm = field(default_factory=Slurm)
+    ray: Ray = field(default_factory=Ray)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its workers may run on other machines."""
+        return self.launcher == "slurm" or (self.launcher == "ray" and self.ray.address != "")
 
 
-class Crew(Protocol):
-    """The workers that were started by one command."""
+class Workers(Protocol):
+    """The workers that one command has started."""
 
     def ended(self) -> dict[str, str]:
         """Tell which workers have ended, by name, and what went wrong; nothing did where that is ''.
 
-        One that was killed may have been replaced, up to LIVES times.
+        One that was killed may have been replaced.
         """
 
     def running(self) -> int:
