@@ -67,7 +67,7 @@ class Job:
             train=train, score=score, classes=dataset.classes, space=definition.space, proxy=proxy,
             competition=definition.rules(), gate=definition.limits(), objective=definition.objective, seed=seed,
             device=device_of(self.device), precision=fixed(definition.layout, definition.dtype),
-            reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.pruner,
+            reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.study["pruner"],
             patience_s=self.patience_s,
         )  # fmt: skip
 
