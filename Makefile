@@ -2,7 +2,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 DEMO := runs/demo
-ALONE := tests/chaos tests/chaos_board tests/end_to_end tests/measure tests/judge
 BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1 worker_scaling \
 	judge board_page engines
 
@@ -31,18 +30,18 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 	@echo "Look at: $(DEMO)/demo/study.png (the study), $(DEMO)/demo/00000 (a trial), $(DEMO)/final/demo (the training),"
 	@echo "         submissions/demo (the entry), README.md (your own data next)"
 
-test: setup      ## all tests that need no network and no accelerator
-	@# most tests wait for leases and processes, so files run side by side; those that take time have the machine alone
+test: setup      ## all tests that need no network and no accelerator: 10 minutes on two cores
+	@# most wait for leases and processes, so files run side by side; the few that take time have the machine alone
 	@failed=0; \
-	for part in "-n 3 --dist loadfile tests $(ALONE:%=--ignore=%)" "$(ALONE)"; do \
-		echo "$(BIN)/python -m pytest $$part"; \
-		$(BIN)/python -m pytest $$part || failed=$$?; \
-	done; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos and not alone" || failed=$$?; \
+	$(BIN)/python -m pytest -m "alone and not chaos" || failed=$$?; \
 	exit $$failed
 
 chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (long)
-	$(BIN)/python -m pytest -s -rs tests/chaos/test_mutants.py tests/chaos/long.py
-	$(BIN)/python -m pytest -s -rs tests/chaos_board/test_queue_mutants.py tests/chaos_board/long_queue.py
+	$(BIN)/python -m pytest -s -rs -m chaos
+	$(BIN)/python -m pytest -s -rs tests/chaos/long.py
+	$(BIN)/python -m pytest -s -rs tests/chaos_board/long_queue.py
+	$(BIN)/python -m pytest -s -rs tests/chaos_board/long_last_place.py tests/chaos_board/long_ladder_attack.py
 	$(BIN)/python tests/sandbox/matrix.py
 	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/judge/long_cheats.py
 

@@ -30,9 +30,7 @@ def main(arguments: list[str]) -> None:
     settings: config.Submit = config.load("submit", overrides)
     competition = config.competition_of(run.competition, arguments, settings.competition)
     dataset = load(*config.data_options(settings.data))
-    content = run.to_dict() | {
-        "metrics": run.metrics.figures()
-    }  # an entry says what it is worth, not the counts behind
+    content = run.to_dict() | {"metrics": run.metrics.figures()}  # an entry says its figures, not the counts behind
     entry = pack(Path(folder), content, dataset, name, Path(settings.submissions), competition, settings.force)
     print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
     print(f"next:  python -m harness score {entry}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import signal
 import socket
@@ -18,6 +19,9 @@ import pytest
 import slurm
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
+
+# Tests run side by side, and so do their workers: each with a thread a core, they would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["entry_fixtures"]  # of the sandbox's, the submission's and the judge's tests
 
@@ -76,7 +80,7 @@ def mariadb_server() -> Iterator[int]:
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while server.poll() is None and time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

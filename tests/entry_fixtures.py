@@ -10,6 +10,10 @@ from squares import CLASSES, SIDE, save_network, squares
 
 from harness.data.split import Dataset
 from harness.errors import HarnessError
+from harness.judge import timing
+from harness.judge.judge import judge
+from harness.measure import process
+from harness.record.verdict import Verdict
 from harness.rules.competition import Competition
 from harness.sandbox import sandbox
 from harness.sandbox.remote import Mode
@@ -76,3 +80,21 @@ def mode() -> Mode:
     except HarnessError:
         return "unsafe"
     return "strict"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the reference network is kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def verdict(packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode) -> Verdict:
+    """What the judge says of the sound entry: the one real judgement that whoever wants a verdict shares.
+
+    However noisy the machine: nobody asks it how long the network takes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "NOISY", 1.0)
+        patch.setattr(timing, "NOISY", 1.0)
+        return judge(packed, dataset, competition, cache, sandbox=mode)

@@ -103,7 +103,7 @@ def jobs(**wanted: str) -> list[str]:
 
 
 def _wait_until(so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not so():
         if time.monotonic() > end:
             raise RuntimeError("Slurm didn't come up")

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 import pytest
+from in_process import command
 
 from harness import config
 from harness.data import digits
@@ -30,7 +30,7 @@ def run(arguments: list[str], folder: Path, **environment: str) -> subprocess.Co
     """Run a real script from an empty folder."""
     script = [str(ROOT / a) if a.endswith(".py") and (ROOT / a).exists() else a for a in arguments]
     return subprocess.run(
-        [sys.executable, *script], capture_output=True, text=True, timeout=120, cwd=folder,
+        [sys.executable, *script], capture_output=True, text=True, timeout=600, cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
 
@@ -202,16 +202,13 @@ def candidate(folder: Path, block: str) -> Path:
     return path
 
 
-def test_mistakes_end_every_script_with_code_2_and_a_short_message(tmp_path: Path):
-    """The value, its place and the next step on stderr, no traceback, no password.
-
-    Takes its seconds because each mistake is a process, and most load torch before they can be found.
-    """
-    net, missing = candidate(tmp_path, "cnov"), tmp_path / "missing.yaml"
-    (tmp_path / "model.yaml").write_text("stages: [{block: cnov, channels: 8}]")
+def mistakes(folder: Path) -> list[tuple[list[str], str]]:
+    """Commands that can't be carried out, each with words that its error has."""
+    net, missing = candidate(folder, "cnov"), folder / "missing.yaml"
+    (folder / "model.yaml").write_text("stages: [{block: cnov, channels: 8}]")
     space = "space.model={stages: [{block: cnov, channels: 8}]}"
-    lite = f"storage.url=sqlite:///{tmp_path}/x.db"
-    mistakes = [
+    lite = f"storage.url=sqlite:///{folder}/x.db"
+    return [
         ([*TUNE, "study.trails=5"], "study.trails"),
         ([*TUNE, "data=cifar10", "data.root=/nowhere"], "/nowhere"),
         ([*TUNE, f"storage.url={SERVER}"], "storage.url=postgresql+psycopg://u:***@127.0.0.1:1/x: can't be used"),
@@ -226,14 +223,28 @@ def test_mistakes_end_every_script_with_code_2_and_a_short_message(tmp_path: Pat
         ([*VERB, "bord"], "unknown 'bord'; allowed: audit, backup, competition, db, front, log"),
         ([*VERB, "standings", f"board.url={SERVER}"], "board.url=postgresql+psycopg://u:***@127.0.0.1:1/x"),
     ]
-    with ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(lambda mistake: run(mistake[0], tmp_path), mistakes))
-    for (arguments, words), done in zip(mistakes, ends, strict=True):
-        said = f"{arguments}: {done.stderr}"
-        assert done.returncode == 2, said
-        assert words in done.stderr and done.stderr.startswith("error: ") and "\n  do: " in done.stderr, said
-        assert len(done.stderr.splitlines()) <= 6 and "Traceback" not in done.stderr, said
-        assert "secretpw" not in done.stdout + done.stderr, said
+
+
+def check_is_short(arguments: list[str], words: str, done: subprocess.CompletedProcess) -> None:
+    """Make sure of exit code 2, of the value, its place and the next step on stderr, no traceback, no password."""
+    said = f"{arguments}: {done.stderr}"
+    assert done.returncode == 2, said
+    assert words in done.stderr and done.stderr.startswith("error: ") and "\n  do: " in done.stderr, said
+    assert len(done.stderr.splitlines()) <= 6 and "Traceback" not in done.stderr, said
+    assert "secretpw" not in done.stdout + done.stderr, said
+
+
+def test_mistakes_end_with_code_2_and_a_short_message(tmp_path: Path):
+    """In every script, whenever they are found."""
+    for arguments, words in mistakes(tmp_path):
+        check_is_short(arguments, words, command(tmp_path, *arguments))
+
+
+@pytest.mark.parametrize("script", [TUNE, TRAIN, SUBMIT, VERB], ids=lambda s: s[-1])
+def test_a_mistake_in_a_real_command_ends_its_process_so_too(script: list[str], tmp_path: Path):
+    """The first mistake of each script, which is found before anything large is imported."""
+    arguments, words = next(mistake for mistake in mistakes(tmp_path) if mistake[0][: len(script)] == script)
+    check_is_short(arguments, words, run(arguments, tmp_path))
 
 
 @pytest.mark.parametrize("script", [TUNE, TRAIN, SUBMIT], ids=lambda s: s[0])
@@ -251,8 +262,8 @@ def test_help_teaches(script: list[str], tmp_path: Path):
 
 def test_help_shows_the_settings_as_the_command_line_leaves_them(tmp_path: Path):
     """An override shows; a wrong one is said where the settings would stand."""
-    assert "trials: 77" in run([*TUNE, "--help", "study.trials=77"], tmp_path).stdout
-    assert "error: study.trails: unknown setting" in run([*TUNE, "--help", "study.trails=77"], tmp_path).stdout
+    assert "trials: 77" in command(tmp_path, *TUNE, "--help", "study.trials=77").stdout
+    assert "error: study.trails: unknown setting" in command(tmp_path, *TUNE, "--help", "study.trails=77").stdout
 
 
 def test_the_verbs_are_listed(tmp_path: Path):

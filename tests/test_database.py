@@ -67,7 +67,7 @@ def test_a_reader_waits_for_no_writer(engine: sa.Engine) -> None:
 
     with ThreadPoolExecutor(1) as pool, engine.begin() as writing:
         writing.execute(sa.select(COUNTER).with_for_update())
-        assert pool.submit(read).result(timeout=10) == 0
+        assert pool.submit(read).result(timeout=120) == 0
 
 
 def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
         with engine.begin():
             waiting = pool.submit(second)
             assert not begun.wait(0.3)
-        waiting.result(timeout=10)
+        waiting.result(timeout=120)
     assert begun.is_set()
 
 

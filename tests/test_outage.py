@@ -126,7 +126,7 @@ def meet(barrier: threading.Barrier, met: set[int], i: int) -> None:
     """Wait for the other at the first attempt only."""
     if i not in met:
         met.add(i)
-        barrier.wait(10)
+        barrier.wait(120)
 
 
 # what other transactions do
@@ -185,7 +185,7 @@ def test_a_wait_for_a_lock_that_is_too_long_for_mariadb_goes_on(mariadb_url: str
                 impatient()
             waiting = pool.submit(database.patiently, impatient, 30, engine.url)
             time.sleep(1.5)
-        waiting.result(30)
+        waiting.result(120)
         assert counts(engine)[0] == 2
 
 
@@ -237,7 +237,7 @@ def test_a_short_wait_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
         with engine.begin():
             waiting = pool.submit(database.patiently, lambda: do_step(engine, 1), 30, engine.url)
             time.sleep(0.5)
-        waiting.result(30)
+        waiting.result(120)
     assert capsys.readouterr().out == ""
 
 
@@ -257,7 +257,7 @@ def test_a_database_that_may_not_grow_is_waited_for(tmp_path: Path) -> None:
         waiting = pool.submit(database.patiently, lambda: write_photos(engine, pages), 30, engine.url)
         time.sleep(0.5)
         pages[0] = 1000
-        waiting.result(30)
+        waiting.result(120)
         with engine.begin() as connection:
             assert connection.scalar(sa.select(sa.func.count()).select_from(PHOTO)) == 4
 
@@ -284,7 +284,7 @@ def test_a_full_disk_is_waited_for(small_disk: Path) -> None:
         waiting = pool.submit(database.patiently, lambda: write_photos(engine, []), 30, engine.url)
         time.sleep(0.5)
         other.unlink()
-        waiting.result(30)
+        waiting.result(120)
         with engine.begin() as connection:
             assert connection.scalar(sa.select(sa.func.count()).select_from(PHOTO)) == 4
 
@@ -318,7 +318,7 @@ def test_work_goes_on_after_a_restart(postgres: Postgres, capsys: pytest.Capture
         postgres.stop()
         with pytest.raises(sa.exc.OperationalError):  # impatient
             counts(engine)
-        said, end = "", time.monotonic() + 30
+        said, end = "", time.monotonic() + 300
         while said.count("trying again") < 2 and time.monotonic() < end:  # each at its own time: they pause at random
             time.sleep(0.1)
             said += capsys.readouterr().out
@@ -339,7 +339,7 @@ def test_a_limit_is_kept_and_says_what_to_do(postgres: Postgres) -> None:
             began = time.monotonic()
             with pytest.raises(database.Away) as e:
                 database.patiently(lambda: do_step(engine, 1), 1.5, engine.url)
-            assert 1.5 <= time.monotonic() - began < 15
+            assert 1.5 <= time.monotonic() - began < 50
         finally:
             postgres.start()
     assert "storage.url=postgresql+psycopg://postgres:***@" in e.value.what and "refused" in e.value.what.lower()
@@ -355,7 +355,7 @@ def test_a_key_of_the_user_ends_the_wait_at_once() -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         database.patiently(engine.connect, 60, engine.url)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50
 
 
 # a network that breaks
@@ -393,17 +393,17 @@ def test_a_peer_that_vanished_is_noticed(postgres: Postgres, wire: Wire, asked_b
     with opened(postgres.url(wire.port, QUICK)) as engine:
         began = time.monotonic()
         impatient = [pool.submit(ask, plain), pool.submit(ask, engine)]
-        asked.wait(10)
+        asked.wait(120)
         wire.silence()
         with pytest.raises(sa.exc.OperationalError) as e:
-            impatient[1].result(30)
-        assert database.passing(e.value) and 2 < time.monotonic() - began < 25
+            impatient[1].result(120)
+        assert database.passing(e.value) and 2 < time.monotonic() - began < 60
         threading.Timer(0.5, wire.mend).start()
         database.patiently(lambda: do_step(engine, 1), 30, engine.url)
         assert counts(engine)[0] == 1
         assert not wait(impatient[:1], timeout=1).done  # the plain one hears nothing still
     wire.cut()
-    assert isinstance(impatient[0].exception(10), sa.exc.OperationalError)
+    assert isinstance(impatient[0].exception(120), sa.exc.OperationalError)
     pool.shutdown()
 
 

@@ -59,7 +59,7 @@ def db(*words: str, where: Path | None = None) -> subprocess.CompletedProcess[st
     """Run the command, as a person would."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith("HARNESS_")} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "harness", "db", *words]
-    return subprocess.run(command, env=mine, cwd=where, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=mine, cwd=where, capture_output=True, text=True, timeout=600)
 
 
 def one(url: str, query: str = "SELECT 1") -> object:
@@ -295,7 +295,7 @@ def test_two_starts_at_once_make_one_server(folder: Path) -> None:
     both = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = sorted(p.communicate(timeout=60)[0].split() for p in both)
+    said = sorted(p.communicate(timeout=600)[0].split() for p in both)
     assert said[0][0] == said[1][0] and [s[1] for s in said] == ["False", "True"]
 
 

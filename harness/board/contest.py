@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from harness.data.split import stratified
-from harness.errors import HarnessError, nearest
+from harness.errors import HarnessError
+from harness.record.strict import STRICT, between, check
 from harness.rules.competition import Competition
 from harness.sandbox.limits import Limits
 
-SPOKEN = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": (bool, "true or false"),
-    "str": (str, "text"),
-}
 SEED_BYTES = 32
-RANGES = {
-    "public_share": (0.01, 0.99),
-    "submissions_a_day": (1, 10_000),
-    "debug_a_day": (0, 10_000),
-    "max_model_mb": (0.001, 100_000),
-    "max_predictions_mb": (0.001, 100_000),
-    "wall_s": (1, 86_400),
-    "memory_mb": (64, 1_000_000),
-    "picks": (1, 100),
-    "ladder_step": (0, 1),
-}
+WHERE = "competition.contest"
+FIX = "set it as in conf/competition/digits.yaml, or remove it"
+
+
+@STRICT
+class Source(TypedDict):
+    """Which data set: its options are those without paths."""
+
+    name: str
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,27 +46,23 @@ class Contest:
         HarnessError: a value is of the wrong type or out of its range.
     """
 
-    data: dict[str, Any] = field(default_factory=dict)
+    data: Source = field(default_factory=dict)
     split_seed: str | int = ""
-    public_share: float = 0.5
-    submissions_a_day: int = 10
-    debug_a_day: int = 10
-    max_model_mb: float = 100
-    max_predictions_mb: float = 50
-    wall_s: float = 600
-    memory_mb: int = 2048
+    public_share: Annotated[float, between(0.01, 0.99)] = 0.5
+    submissions_a_day: Annotated[int, between(1, 10_000)] = 10
+    debug_a_day: Annotated[int, between(0, 10_000)] = 10
+    max_model_mb: Annotated[float, between(0.001, 100_000)] = 100
+    max_predictions_mb: Annotated[float, between(0.001, 100_000)] = 50
+    wall_s: Annotated[float, between(1, 86_400)] = 600
+    memory_mb: Annotated[int, between(64, 1_000_000)] = 2048
     opens: str = ""
     closes: str = ""
-    picks: int = 2
+    picks: Annotated[int, between(1, 100)] = 2
     ladder: bool = True
-    ladder_step: float = 0
+    ladder_step: Annotated[float, between(0, 1)] = 0
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            _check(f.name, str(f.type), getattr(self, f.name))
-        if set(self.data) != {"name", "options"} or not isinstance(self.data["options"], dict):
-            what = f"competition.contest.data={self.data}: allowed: name and options"
-            raise HarnessError(what, "write data: {name: digits, options: {seed: 0}}")
+        check(Contest, asdict(self), WHERE, FIX)
         opens, closes = seconds(self.opens, "opens"), seconds(self.closes, "closes")
         if opens is not None and closes is not None and closes <= opens:
             what = f"competition.contest.closes={self.closes}: isn't after opens={self.opens}"
@@ -88,11 +79,7 @@ class Contest:
         if not raw:
             what = f"competition {competition.name}: has no `contest`, which says what its organiser decides"
             raise HarnessError(what, "write one, as in conf/competition/digits.yaml")
-        allowed = [f.name for f in fields(cls)]
-        for key in raw:
-            if key not in allowed:
-                what = f"competition.contest.{key}: unknown; allowed: {', '.join(allowed)}"
-                raise HarnessError(what, f"{nearest(key, allowed)}rename or remove it")
+        check(cls, raw, WHERE, FIX)
         if "split_seed" in raw:  # whoever has the file could work out which images are private
             what = (
                 f"competition.contest.split_seed={raw['split_seed']}: is drawn by `competition create`, and kept secret"
@@ -151,14 +138,3 @@ def seconds(text: str, name: str) -> float | None:
     except ValueError as e:
         raise HarnessError(f"{name}={text}: allowed: a time such as 2026-01-31T12:00:00Z", "write it so") from e
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-
-
-def _check(name: str, kind: str, value: Any) -> None:
-    if kind not in SPOKEN:
-        return
-    types, spoken = SPOKEN[kind]
-    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
-        raise HarnessError(f"competition.contest.{name}={value!r}: allowed: {spoken}", "give a value of that type")
-    low, high = RANGES.get(name, (None, None))
-    if low is not None and not low <= value <= high:
-        raise HarnessError(f"competition.contest.{name}={value}: allowed: {low} to {high}", "set it in that range")

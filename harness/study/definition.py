@@ -17,7 +17,8 @@ from harness.search.proxy import Proxy
 
 SHARED_SETTINGS = ("objective", "sampler", "pruner", "duplicates", "seed")
 """Settings of `study.*` that change what a trial is or comes to."""
-LABELS = ("space.name", "proxy.name")  # of what stands beside them
+LABELS = ("space.name", "proxy.name")
+"""Names that change no trial: they are told where something beside them differs."""
 LISTED = 5
 """How many differences a message lists."""
 LACKS = object()
@@ -137,9 +138,11 @@ class Definition:
     def differences(self, other: Definition) -> list[Difference]:
         """List what another definition has otherwise than this one, a study's, by path."""
         mine, theirs = dict(_leaves(self.to_dict())), dict(_leaves(other.to_dict()))
-        paths = [path for path in {**mine, **theirs} if path not in LABELS]
-        found = [Difference(path, mine.get(path, LACKS), theirs.get(path, LACKS)) for path in paths]
-        return [d for d in found if d.here != d.there]
+        found = [Difference(path, mine.get(path, LACKS), theirs.get(path, LACKS)) for path in {**mine, **theirs}]
+        differ = [d for d in found if d.here != d.there and d.path not in LABELS]
+        groups = {d.path.partition(".")[0] for d in differ}
+        labels = [d for d in found if d.here != d.there and d.path in LABELS and d.path.partition(".")[0] in groups]
+        return labels + differ
 
 
 @dataclass(frozen=True)

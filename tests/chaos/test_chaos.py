@@ -16,6 +16,6 @@ from storm import storm
 def test_a_short_storm_breaks_nothing(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The long one's seeds are others."""
     url = f"sqlite:///{tmp_path}/x.db" if kind == "sqlite" else request.getfixturevalue(f"{kind}_url")
-    plan = Plan(kills=10, stops=2, outages=1, seed=1, trials=24, workers=8, lease_s=1.0)
+    plan = Plan(kills=5, stops=1, outages=1, seed=1, trials=10, workers=4, lease_s=1.0)
     code, told = storm(kind, url, tmp_path, plan, quiet=True)
     assert code == 0, told

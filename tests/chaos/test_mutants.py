@@ -13,6 +13,8 @@ from forks import apart
 from mutants import MUTANTS
 from scenarios import SCENARIOS
 
+pytestmark = pytest.mark.chaos
+
 Runs = dict[tuple[str, str], Future[dict[str, Found]]]
 
 

@@ -26,9 +26,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from harness import database
-from harness.board import competitions, crew, queue, store, teams, worker
+from harness.board import competitions, queue, store, teams, worker
 from harness.board.quota import Full
 from harness.errors import HarnessError
+from harness.interrupts import heed
 from harness.record.verdict import Verdict
 from harness.sandbox.refused import Refused
 
@@ -57,7 +58,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
 
     def work(history: History) -> None:
         stop = threading.Event()
-        crew.heed(stop)  # as the product's judges do
+        heed(stop.set)  # as the product's judges do
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_process`
         worker.POLL_S = POLL_S
         engine = opened(ground.url, history)

@@ -13,6 +13,8 @@ from queue_check import Found, check
 from queue_mutants import MUTANTS
 from queue_scenarios import SCENARIOS
 
+pytestmark = pytest.mark.chaos
+
 Runs = dict[tuple[str, str], Future[dict[str, Found]]]
 
 

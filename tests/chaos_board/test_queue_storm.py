@@ -16,6 +16,6 @@ from queue_storm import storm
 def test_a_short_storm_on_the_queue_breaks_nothing(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The long one's seeds are others."""
     url = f"sqlite:///{tmp_path}/x.db" if kind == "sqlite" else request.getfixturevalue(f"{kind}_url")
-    plan = Plan(kills=16, stops=2, outages=1, seed=1, entries=150, asked=3, clients=6, judges=6, lease_s=1.0)
+    plan = Plan(kills=6, stops=1, outages=1, seed=1, entries=50, asked=1, clients=2, judges=4, lease_s=1.0)
     code, told = storm(kind, url, tmp_path, plan, quiet=True)
     assert code == 0, told

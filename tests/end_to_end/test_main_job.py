@@ -1,4 +1,7 @@
-"""The main job, by the real commands, from another folder: search, train, pack, judge, stand on the board."""
+"""The main job, by the real commands, from another folder: search, train, pack, judge, stand on the board.
+
+The way itself is real commands; what looks at it afterwards runs in this process, for each would import torch first.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import in_process
 import pytest
 from commands import run
 
@@ -97,7 +101,7 @@ def test_each_trial_has_one_offline_run_of_wandb(job: Job) -> None:
 def test_the_same_search_again_runs_none(job: Job) -> None:
     """The budget is the study's, not the command's; no worker is even started."""
     before = trials(job)
-    said = run(job.folder, "tune.py", *SEARCH, *places(job.folder)).stdout
+    said = in_process.run(job.folder, "tune.py", *SEARCH, *places(job.folder)).stdout
     assert trials(job) == before
     assert len(list((job.folder / "runs" / "ours").glob("worker-*.log"))) == 2
     assert "all 4 trials are finished" in said and "next:  python train.py" in said
@@ -105,7 +109,7 @@ def test_the_same_search_again_runs_none(job: Job) -> None:
 
 def test_the_front_is_printed_and_kept(job: Job) -> None:
     """Each row names a candidate file that is what the trial recorded."""
-    rows = json.loads(run(job.folder, "-m", "harness", "front", *job.study, "--json").stdout)
+    rows = json.loads(in_process.run(job.folder, "-m", "harness", "front", *job.study, "--json").stdout)
     assert rows
     assert [r["ratio"] for r in rows] == sorted(r["ratio"] for r in rows)
     assert [r["f1"] for r in rows] == sorted(r["f1"] for r in rows)
@@ -116,7 +120,7 @@ def test_the_front_is_printed_and_kept(job: Job) -> None:
 
 def test_the_report_draws_the_study(job: Job) -> None:
     """Real pictures, named."""
-    paths = json.loads(run(job.folder, "-m", "harness", "report", *job.study, "--json").stdout)
+    paths = json.loads(in_process.run(job.folder, "-m", "harness", "report", *job.study, "--json").stdout)
     assert {Path(p).name for p in paths} >= {"history.png", "pareto.png"}
     assert all(Path(p).read_bytes().startswith(b"\x89PNG") for p in paths)
 
@@ -135,8 +139,7 @@ def test_the_verdict_is_that_of_the_packed_predictions(job: Job) -> None:
 
 def test_the_board_shows_the_verdict(job: Job) -> None:
     """To the last digit."""
-    boards = json.loads(run(job.folder, "-m", "harness", "standings", *board(job.folder), "--json").stdout)
-    text = json.dumps(boards)
+    text = in_process.run(job.folder, "-m", "harness", "standings", *board(job.folder), "--json").stdout
     assert '"first"' in text and json.dumps(job.verdict["points"]) in text
 
 
@@ -162,7 +165,9 @@ def test_a_training_begins_with_the_weights_of_a_run(job: Job) -> None:
 
 def judged(job: Job, entry: Path) -> str:
     """What the judge says of an entry that it must refuse."""
-    done = run(job.folder, "-m", "harness", "score", str(entry), *board(job.folder), "track=disabled", code=2)
+    done = in_process.run(
+        job.folder, "-m", "harness", "score", str(entry), *board(job.folder), "track=disabled", code=2
+    )
     assert "Traceback" not in done.stderr
     return done.stderr
 
@@ -192,6 +197,6 @@ def test_a_missing_row_is_refused(job: Job, tmp_path: Path) -> None:
 
 def test_a_misspelt_setting_is_one_error(job: Job) -> None:
     """No traceback, exit code 2, the setting and its nearest known one."""
-    said = run(job.folder, "tune.py", "study.trails=4", *places(job.folder), code=2).stderr
+    said = in_process.run(job.folder, "tune.py", "study.trails=4", *places(job.folder), code=2).stderr
     assert said.startswith("error: ") and "study.trails" in said and "study.trials" in said
     assert "Traceback" not in said

@@ -27,6 +27,7 @@ from harness.sandbox.refused import Refused
 from harness.sandbox.remote import RUNNER, Mode
 from harness.submission import predictions
 
+pytestmark = pytest.mark.alone
 EXAMPLE = Path(__file__).resolve().parents[2] / "submissions" / "example"
 TAKEN = Path(__file__).with_name("taken.py")
 SHORT = [cheats.int8, cheats.depthwise, cheats.table, cheats.idle_on_noise, "Lazy", "Constant"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,15 @@ def network(channels: int, repeat: int = 1, side_px: int = 16) -> nn.Module:
     """Build a plain network."""
     stages = [{"block": "conv", "channels": channels, "repeat": repeat}, {"block": "repvgg", "channels": channels}]
     return build(ModelSpec.from_dict({"stages": stages}), 5, side_px)
+
+
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture
+def any_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no measurement refused: what is looked for is larger than a busy machine's noise."""
+    monkeypatch.setattr(process, "NOISY", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,7 @@ def test_a_run_that_takes_too_long_is_ended(reference: Path) -> None:
         predict(reference, np.zeros((1, 3, 16, 16), dtype=np.float32), timeout_s=0.05)
 
 
+@pytest.mark.usefixtures("any_noise")
 def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) -> None:
     """The reference beside itself is near 1; more of everything is slower than it, and less of it faster.
 
@@ -113,18 +124,98 @@ def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) 
         assert {"steal_s", "interruptions", "load", "waited_s"} <= set(latency.seen)
 
 
+def raw(spread: float) -> dict:
+    """Make up what the child answers: processes that differ by so much of a time."""
+    processes = [[[[1.0 + spread * number] * 10] * 2 + [[1.0] * 10] * 2] for number in range(paired_timing.PROCESSES)]
+    return {"processes": processes, "seen": {"cpu_s": 1.0, "wall_s": 1.5, "steal_s": 0.25, "interruptions": 7}}
+
+
 def test_a_machine_that_is_too_noisy_is_refused(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no doubt at all is allowed, the best measurement is refused: what was seen, what is allowed, what to do."""
-    monkeypatch.setattr(process, "NOISY", 0.0)
-    with pytest.raises(HarnessError, match=r"(?s)too noisy.* from .* to .*allowed: 0%.*load .*stolen.*\n.*stop other"):
-        measure(reference, reference, seconds=1.0)
+    """What was seen, what is allowed, what to do. The control: where processes agree, the same call is a latency."""
+    monkeypatch.setattr(process, "_child", lambda *_, **__: raw(1.0))
+    with pytest.raises(HarnessError, match=r"(?s)too noisy.* from .* to .*allowed: 10%.*load .*stolen.*\n.*stop other"):
+        measure(reference, reference)
+    monkeypatch.setattr(process, "_child", lambda *_, **__: raw(0.0))
+    assert measure(reference, reference).ratio == 1.0
 
 
+class Clock:
+    """A clock that goes on only when somebody does something, in place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __getattr__(self, name: str) -> Callable[[], float]:
+        return lambda: self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The timing loop's clock: no test waits, and a busy machine makes no difference."""
+    clock = Clock()
+    monkeypatch.setattr(paired_timing, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("spread", "each_s", "processes"),
+    [
+        (0.0, 0.1, paired_timing.PROCESSES),  # narrow: the fewest
+        (0.05, 0.1, 20),  # wide, and no wider than allowed: its seconds, and no more
+        (3.0, 0.1, 80),  # too wide: it has patience
+        (3.0, 2.0, 4),  # as patient with an engine that takes long to load
+        (0.05, 2.0, paired_timing.SLOW_PROCESSES),  # of such an engine fewer processes do
+    ],
+)
+def test_a_measurement_ends_when_it_is_narrow_or_its_time_is_up(
+    clock: Clock, spread: float, each_s: float, processes: int
+) -> None:
+    """Two seconds, or up to four times as many where the interval would be refused."""
+    ends: list[float] = []
+
+    def one(until: float) -> dict:
+        ends.append(until - clock.now_s)
+        clock.now_s += each_s
+        ms = 1.0 + spread * (len(ends) % 2)
+        return {"loads": [[[ms] * 10] * 2 + [[1.0] * 10] * 2], "seen": {"cpu_s": each_s}}
+
+    found = paired_timing.repeated(one, seconds=2.0, noisy=0.1, begin=0.0)
+    assert len(found["processes"]) == pytest.approx(processes, abs=1)
+    assert found["seen"]["cpu_s"] == pytest.approx(each_s * len(ends))
+    assert ends == pytest.approx([2.0 / paired_timing.PROCESSES] * len(ends))
+
+
+@pytest.mark.parametrize(("left_s", "loads"), [(9.0, paired_timing.LOADS), (0.0, 1)])
+def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: float, loads: int) -> None:
+    """A B B A, for as long as the loads' CPU time lasts; one load at least, though the time is up."""
+    order: list[str] = []
+    warmed: list[float] = []
+
+    def batch(name: str, ms: float) -> paired_timing.Batch:
+        def run() -> tuple[float, float]:
+            order.append(name)
+            clock.now_s += ms / 1e3
+            return ms, ms + 1
+
+        return run
+
+    def fresh(least_s: float) -> list[paired_timing.Batch]:
+        warmed.append(least_s)
+        return [batch("A", 1.0), batch("B", 4.0)]
+
+    found = paired_timing.loads(fresh, until=left_s, cpu_s=lambda: clock.now_s)
+    turns = paired_timing.TURNS  # 20 ms are four turns of 5 ms
+    assert "".join(order) == "ABBA" * (turns // 2) * loads
+    assert found == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns]] * loads
+    assert warmed == [paired_timing.WARM_UP_S] + [0.0] * (loads - 1)
+
+
+@pytest.mark.usefixtures("any_noise")
 def test_what_a_model_takes_from_file_to_label_is_more_than_its_own_time(tmp_path: Path) -> None:
     """Decoding and resizing come on top, and more pixels cost more."""
     path = export(network(4), 16, tmp_path / "small.onnx")
     larger = export(network(4, side_px=64), 64, tmp_path / "larger.onnx")
-    alone = measure(path, path, seconds=1.0).ms
+    alone = measure(path, path, seconds=0.3).ms
     assert alone < end_to_end(path, seconds=0.1) < end_to_end(larger, seconds=0.1)
 
 
@@ -146,14 +237,14 @@ def test_no_measurement_outlives_who_asked_for_it(tmp_path: Path) -> None:
     asking = subprocess.Popen([sys.executable, "-c", MEASURE, str(path)], stdout=subprocess.PIPE)
     try:
         assert asking.stdout.readline() == b"begun\n"
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while len(below := psutil.Process(asking.pid).children(recursive=True)) < 2:
             assert time.monotonic() < end
             time.sleep(0.02)
     finally:
         asking.kill()
         asking.wait()
-    gone, alive = psutil.wait_procs(below, timeout=3)
+    gone, alive = psutil.wait_procs(below, timeout=20)
     for left in alive:
         left.kill()
     assert len(gone) >= 2 and not alive

@@ -178,7 +178,7 @@ def test_a_process_that_does_not_do_its_work_is_refused_by_name(way: str, model:
     with open_remote(model, limits=limits, program=program) as remote, pytest.raises(Refused) as e:
         _use(remote)
     assert e.value.reason == reason, e.value
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 50
     assert not Path(f"/proc/{remote.pid}").exists()
     assert set(os.listdir("/proc/self/fd")) == descriptors
 

@@ -166,7 +166,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _soon(true: object, within_s: float = 5) -> bool:
+def _soon(true: object, within_s: float = 60) -> bool:
     end = time.monotonic() + within_s
     while not true():
         if time.monotonic() > end:

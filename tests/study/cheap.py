@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import database
 from harness.record.result import Cost, Result
 from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots, worker
@@ -31,9 +33,10 @@ COST = Cost(
     macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
     ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",
 )  # fmt: skip
-# One import for all workers of a test run; each is a fork of this server, which has no threads.
+# One import for all workers of a test run; each is a fork of this server, which has no threads. What it imports must be
+# on Python's own path, as this file isn't: a preload that can't be found is left out in silence.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cheap"])
+CONTEXT.set_forkserver_preload(["harness.study.worker", "harness.study.study", "torch", "psycopg", "pymysql"])
 
 
 def opened(
@@ -150,7 +153,7 @@ def start(
     return process
 
 
-def until(found: Callable[[], object], within_s: float = 60.0) -> None:
+def until(found: Callable[[], object], within_s: float = 300.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + within_s
     while not found():
@@ -158,10 +161,19 @@ def until(found: Callable[[], object], within_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def ended(process: BaseProcess, within_s: float = 60.0) -> int | None:
+def ended(process: BaseProcess, within_s: float = 300.0) -> int | None:
     """Wait for a worker to end and return its exit code; None if it is still running."""
     process.join(within_s)
     return process.exitcode
+
+
+def run_out(url: str, worker: BaseProcess) -> None:
+    """Let a worker's lease run out, and the grace after it, though it was long enough for any busy machine."""
+    engine, mine = database.connect(url), slots.SLOTS.c.owner.like(f"%-{worker.pid}/%")
+    with engine.begin() as connection:
+        aged = connection.execute(sa.update(slots.SLOTS).where(mine).values(until=0.0, lease_s=0.0))
+        assert aged.rowcount == 1
+    engine.dispose()
 
 
 def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], Result]) -> int:

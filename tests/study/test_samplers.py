@@ -8,10 +8,11 @@ from typing import Any
 
 import optuna
 import pytest
-from cheap import alone, check, ended, figures, opened, start
+from cheap import COST, alone, check, ended, opened, result, start
 from optuna.samplers import GridSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.record.result import Result
 from harness.study import ledger
 
 GRID = {"x": [0.0, 0.25, 0.5], "block": ["conv", "ghost"]}
@@ -23,9 +24,9 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("postgres_url") if request.param == "postgres" else f"sqlite:///{tmp_path}/x.db"
 
 
-def point(trial: optuna.Trial) -> dict[str, Any]:
+def point(trial: optuna.Trial) -> Result:
     """Draw a point of the grid."""
-    found = figures(trial)
+    found = result(trial)
     trial.suggest_categorical("block", GRID["block"])
     return found
 
@@ -54,7 +55,7 @@ def test_a_grid_s_point_is_gone_on_with_where_its_worker_stopped(two: str, tmp_p
     shared = opened(two, 6)
     shared.optuna.sampler = GridSampler(GRID, seed=0)
 
-    def interrupted(trial: optuna.Trial) -> dict[str, Any]:
+    def interrupted(trial: optuna.Trial) -> Result:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -75,7 +76,7 @@ def test_what_is_drawn_is_what_optuna_s_own_loop_draws(lite: str, tmp_path: Path
     def bowl(trial: optuna.Trial) -> float:
         return (trial.suggest_float("x", 0, 1) - 0.3) ** 2 + trial.suggest_float("y", 0, 1)
 
-    alone(shared, tmp_path, lambda trial: {"f1": 0.5, "ratio": 1.0, "points": bowl(trial)})
+    alone(shared, tmp_path, lambda trial: Result(COST, f1=0.5, confusion=None, points=bowl(trial)))
     own.optimize(bowl, n_trials=25)
     assert [t.params for t in shared.optuna.get_trials()] == [t.params for t in own.trials]
 
@@ -99,8 +100,8 @@ def test_a_sampler_hears_of_each_trial_that_ends(two: str, tmp_path: Path) -> No
     shared = opened(two, 2)
     shared.optuna.sampler = sampler = Listening()
 
-    def run(trial: optuna.Trial) -> dict[str, Any]:
-        found = figures(trial)
+    def run(trial: optuna.Trial) -> Result:
+        found = result(trial)
         if trial.number == 0:
             raise ValueError("never")
         if trial.number == 1:
@@ -114,7 +115,7 @@ def test_a_sampler_hears_of_each_trial_that_ends(two: str, tmp_path: Path) -> No
         (1, "PRUNED", None),
         (2, "COMPLETE", trials[2].values),
     ]
-    assert sampler.heard[2][3]["figures"] == trials[2].user_attrs["figures"]
+    assert sampler.heard[2][3]["result"] == trials[2].user_attrs["result"]
     assert [t.system_attrs["heard"] for t in trials] == ["FAIL", "PRUNED", "COMPLETE"]
 
 
@@ -123,7 +124,7 @@ def test_trials_that_wait_are_run_first_and_within_the_budget(two: str, tmp_path
     shared = opened(two, 4)
     for x in (0.125, 0.375):
         shared.optuna.enqueue_trial({"x": x}, user_attrs={"from": "a person"})
-    assert alone(opened(two, 4), tmp_path, figures) == 4
+    assert alone(opened(two, 4), tmp_path, result) == 4
     trials = check(shared, 4)
     assert [t.params["x"] for t in trials[:2]] == [0.125, 0.375]
     assert [t.user_attrs.get("from") for t in trials] == ["a person"] * 2 + [None] * 2
@@ -149,12 +150,12 @@ def test_a_trial_that_waited_keeps_its_parameters_when_its_worker_stops_before_i
     shared = opened(two, 1)
     shared.optuna.enqueue_trial({"x": 0.125})
 
-    def interrupted(trial: optuna.Trial) -> dict[str, Any]:
+    def interrupted(trial: optuna.Trial) -> Result:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         alone(shared, tmp_path, interrupted)
-    assert alone(shared, tmp_path, figures) == 1
+    assert alone(shared, tmp_path, result) == 1
     first, again = check(shared, 1)
     assert again.params == {"x": 0.125} and again.user_attrs["retry_of"] == first.number
 

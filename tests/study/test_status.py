@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import in_process
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -109,7 +110,7 @@ def test_who_is_at_work_and_who_is_silent(url: str, tmp_path: Path) -> None:
     with shared.engine.begin() as connection:
         connection.execute(sa.update(slots.SLOTS).where(slots.SLOTS.c.state == "leased").values(until=0, lease_s=0.6))
     assert len(status.look(shared).leases) == 1  # a grace is given
-    until(lambda: not status.look(shared).leases, 10)
+    until(lambda: not status.look(shared).leases)
     assert status.look(shared).trials == {"fail": 1}
 
 
@@ -130,11 +131,11 @@ def command(url: str, *more: str) -> list[str]:
 
 
 def test_the_verb_prints_once_into_a_pipe_and_json_for_machines(tmp_path: Path) -> None:
-    """Over 5 s on a busy machine: two Pythons start."""
+    """A pipe is what isn't a terminal."""
     url = f"sqlite:///{tmp_path}/x.db"
     finish(opened(url, 3), 2, tmp_path)
-    assert "2 of 3 trials finished" in subprocess.run(command(url), capture_output=True, text=True, check=True).stdout
-    raw = json.loads(subprocess.run(command(url, "--json"), capture_output=True, check=True).stdout)
+    assert "2 of 3 trials finished" in in_process.run(tmp_path, *command(url)[1:]).stdout
+    raw = json.loads(in_process.run(tmp_path, *command(url, "--json")[1:]).stdout)
     assert raw["slots"]["done"] == 2 and raw["leases"] == []
 
 
@@ -160,5 +161,5 @@ def test_in_a_terminal_it_is_live_until_the_study_is_over(tmp_path: Path) -> Non
             break
         if "2 of 3" in plain(seen) and ledger.counts(shared)["free"]:
             finish(shared, 3, tmp_path)
-    assert looking.wait(10) == 0
+    assert looking.wait(60) == 0
     assert "3 of 3 trials finished" in plain(seen)

@@ -135,8 +135,16 @@ def test_the_tests_above_leave_no_part_of_a_definition_out() -> None:
 def test_of_many_differences_some_are_listed(url: str) -> None:
     """The rest is counted."""
     joined(url)
-    other = replace(DEFINITION, proxy={f"p{i}": i for i in range(9)})
+    other = replace(DEFINITION, proxy={"name": "tiny"} | {f"p{i}": i for i in range(9)})
     with pytest.raises(HarnessError, match=r"study.name=ours: (proxy[^;]*; ){5}and 6 more\n"):
+        joined(url, other)
+
+
+def test_another_group_is_told_by_its_name_first(url: str) -> None:
+    """Its parts come after that."""
+    joined(url)
+    other = replace(DEFINITION, proxy={"name": "full", "epochs": 60, "fix": {}})
+    with pytest.raises(HarnessError, match="ours: proxy.name: tiny in the study, full here; proxy.epochs: 3 in the "):
         joined(url, other)
 
 

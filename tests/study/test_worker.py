@@ -129,7 +129,7 @@ def test_a_study_ends_in_time(url: str, tmp_path: Path) -> None:
     shared, begin = opened(url, 3), time.monotonic()
     deadline = ledger.clock(shared) + 0.5
     assert work(shared, lambda trial, earlier: slow(trial), lambda number: tmp_path / str(number), deadline) == 0
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 50
     counts = slots.counts(shared.engine, "cheap", 3)
     assert (counts["free"], counts["leased"]) == (3, 0)
     assert work(shared, lambda trial, earlier: result(trial), lambda n: tmp_path / str(n), deadline) == 0

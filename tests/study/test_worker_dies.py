@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cheap import alone, check, ended, failed, opened, result, start, until
+from cheap import alone, check, ended, failed, opened, result, run_out, start, until
 from optuna.trial import TrialState
 
 from harness.study import ledger, pending_results, slots
 
-LEASE_S = 2.0
-
 
 def test_a_killed_worker_costs_no_trial(url: str, tmp_path: Path) -> None:
-    """Over 5 s: a lease has to run out. The others finish the budget, with its candidate too; nothing stays running."""
-    victim = start(url, 5, tmp_path, LEASE_S, "suggest_then_hang")
+    """The others finish the budget, with its candidate too; nothing stays running."""
+    victim = start(url, 5, tmp_path, behaviour="suggest_then_hang")
     until((tmp_path / "inside").exists)
-    others = [start(url, 5, tmp_path, LEASE_S) for _ in range(2)]
+    others = [start(url, 5, tmp_path) for _ in range(2)]
     victim.kill()
+    victim.join()
+    run_out(url, victim)
     assert [ended(w) for w in others] == [0, 0]
     trials = check(opened(url, 5), 5)
     assert failed(trials) == ["its worker died"]
@@ -32,14 +32,14 @@ def test_a_killed_worker_costs_no_trial(url: str, tmp_path: Path) -> None:
 
 
 def test_the_check_notices_a_lease_that_never_ends(lite: str, tmp_path: Path) -> None:
-    """The control of the test above, so over 5 s like it: without leases the dead worker's trial is never run again."""
+    """The control of the test above: while the lease goes on, the dead worker's trial isn't run again."""
     victim = start(lite, 5, tmp_path, 1e6, "hang")
     until((tmp_path / "inside").exists)
-    other = start(lite, 5, tmp_path, 1e6)
+    other = start(lite, 5, tmp_path)
     victim.kill()
     shared = opened(lite, 5)
     until(lambda: slots.counts(shared.engine, "cheap", 5)["done"] == 4)
-    assert ended(other, 3 * LEASE_S) is None
+    assert ended(other, 1.5) is None
     with pytest.raises(AssertionError, match="budget unfinished: .*'leased': 1, 'done': 4"):
         check(shared, 5)
     other.kill()
@@ -48,20 +48,19 @@ def test_the_check_notices_a_lease_that_never_ends(lite: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("where", ["beside", "later"])
 def test_a_result_that_was_computed_is_never_computed_again(url: str, where: str, tmp_path: Path) -> None:
-    """Over 5 s where a lease has to run out. Its worker was killed before it could tell.
-
-    It is told at the next start of a worker, or by the one that takes up the slot.
-    """
-    assert ended(start(url, 3, tmp_path, LEASE_S, dies_at="ledger.count")) == -signal.SIGKILL
+    """Its worker was killed before it could tell: at the next start of one, or by the one that takes up the slot."""
+    victim = start(url, 3, tmp_path, dies_at="ledger.count")
+    assert ended(victim) == -signal.SIGKILL
+    run_out(url, victim)
     (outcome,) = [o for _, o in pending_results.waiting(tmp_path)]
     if where == "beside":  # it came to lie there when no worker started any more
         hidden = (tmp_path / "0").rename(tmp_path.parent / "hidden")
         assert slots.counts(opened(url, 3).engine, "cheap", 3)["leased"] == 1
-        shared = opened(url, 3, LEASE_S)
+        shared = opened(url, 3)
         assert alone(shared, tmp_path, lambda trial: (hidden.rename(tmp_path / "0"), result(trial))[1]
                      if hidden.exists() else result(trial)) == 2  # fmt: skip
     else:
-        assert ended(start(url, 3, tmp_path, LEASE_S)) == 0
+        assert ended(start(url, 3, tmp_path)) == 0
     trials = check(opened(url, 3), 3)
     assert len(trials) == 3 and trials[0].value == outcome.values[0] and not failed(trials)
     assert not list(pending_results.waiting(tmp_path))
@@ -72,8 +71,10 @@ def test_a_result_counts_though_another_is_running_its_candidate_again(lite: str
     home, away = tmp_path / "home", tmp_path / "away"
     home.mkdir()
     away.mkdir()
-    assert ended(start(lite, 1, home, 0.5, dies_at="ledger.count")) == -signal.SIGKILL
-    second = start(lite, 1, away, 0.5, "hang")
+    first = start(lite, 1, home, dies_at="ledger.count")
+    assert ended(first) == -signal.SIGKILL
+    run_out(lite, first)
+    second = start(lite, 1, away, behaviour="hang")
     until((away / "inside").exists)
     shared = opened(lite, 1)
     ((_folder, outcome),) = pending_results.waiting(home)
@@ -89,19 +90,21 @@ def test_a_result_counts_though_another_is_running_its_candidate_again(lite: str
 
 def test_a_worker_killed_after_telling_is_counted_once(lite: str, tmp_path: Path) -> None:
     """What lies in its outbox was told already."""
-    assert ended(start(lite, 3, tmp_path, LEASE_S, dies_at="pending_results.clear")) == -signal.SIGKILL
+    assert ended(start(lite, 3, tmp_path, dies_at="pending_results.clear")) == -signal.SIGKILL
     (told,) = opened(lite, 3).optuna.get_trials()
-    assert ended(start(lite, 3, tmp_path, LEASE_S)) == 0
+    assert ended(start(lite, 3, tmp_path)) == 0
     trials = check(opened(lite, 3), 3)
     assert len(trials) == 3 and trials[0].values == told.values
     assert "was told before" in (tmp_path / "quick.txt").read_text()
 
 
 def test_a_candidate_that_kills_three_workers_is_set_aside(lite: str, tmp_path: Path) -> None:
-    """Over 5 s: three leases have to run out. Its slot gets another candidate."""
+    """Its slot gets another candidate."""
     for _ in range(3):
-        assert ended(start(lite, 1, tmp_path, LEASE_S / 4, "die")) == -signal.SIGKILL
-    assert ended(start(lite, 1, tmp_path, LEASE_S / 4)) == 0
+        victim = start(lite, 1, tmp_path, behaviour="die")
+        assert ended(victim) == -signal.SIGKILL
+        run_out(lite, victim)
+    assert ended(start(lite, 1, tmp_path)) == 0
     trials = check(opened(lite, 1), 1)
     assert failed(trials) == ["its worker died"] * 2 + ["its worker died, as 2 before it: its candidate is set aside"]
     assert len({t.params["x"] for t in trials[:3]}) == 1 and trials[3].params["x"] != trials[0].params["x"]
@@ -121,11 +124,13 @@ def test_a_worker_known_to_be_dead_is_replaced_at_once(lite: str, tmp_path: Path
 
 def test_trials_of_the_dead_are_closed_by_whoever_looks(lite: str, tmp_path: Path) -> None:
     """No worker is left; who looks at the study twice closes them, and their candidates wait for the next worker."""
-    victim = start(lite, 2, tmp_path, 0.2, "suggest_then_hang")
+    victim = start(lite, 2, tmp_path, behaviour="suggest_then_hang")
     until((tmp_path / "inside").exists)
     victim.kill()
+    victim.join()
+    run_out(lite, victim)
     shared = opened(lite, 2)
-    until(lambda: ledger.reap(shared) == 1, 10)
+    until(lambda: ledger.reap(shared) == 1)
     (lost,) = shared.optuna.get_trials()
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "its worker died")
     assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
@@ -140,13 +145,14 @@ def test_trials_of_the_dead_are_closed_by_whoever_looks(lite: str, tmp_path: Pat
 def test_a_worker_that_wakes_too_late_is_not_counted(
     kind: str, behaviour: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Over 5 s: a lease has to run out. A laptop's lid was closed; another has run the slot's trial meanwhile."""
+    """A laptop's lid was closed; another has run the slot's trial meanwhile."""
     url = request.getfixturevalue(kind)
-    sleeper = start(url, 3, tmp_path, LEASE_S, behaviour)
+    sleeper = start(url, 3, tmp_path, behaviour=behaviour)
     until((tmp_path / "inside").exists)
     os.kill(sleeper.pid, signal.SIGSTOP)
     try:
-        assert ended(start(url, 3, tmp_path, LEASE_S)) == 0
+        run_out(url, sleeper)
+        assert ended(start(url, 3, tmp_path)) == 0
         (tmp_path / "go").touch()
     finally:
         os.kill(sleeper.pid, signal.SIGCONT)
@@ -165,7 +171,7 @@ def test_an_interrupted_worker_gives_its_slot_back(url: str, tmp_path: Path) -> 
     assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
     begin = time.monotonic()
     assert alone(shared, tmp_path, result) == 2
-    assert time.monotonic() - begin < 30  # the lease is 60 s
+    assert time.monotonic() - begin < 50  # the lease is 60 s
     trials = check(shared, 2)
     assert failed(trials) == ["interrupted"]
 

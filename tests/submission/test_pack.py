@@ -15,7 +15,9 @@ from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.record import manifest
 from harness.record.files import sha256
+from harness.record.result import Cost, Result
 from harness.record.run import Run
+from harness.record.run_folder import write_run
 from harness.rules.competition import Competition
 from harness.submission import predictions
 from harness.submission.pack import pack
@@ -130,7 +132,12 @@ def test_inference_packs_for_the_competition_that_is_named(
     shutil.copyfile(EXAMPLE / "model.onnx", folder / "model.onnx")
     rules = config.read_competition("digits").rules() | {"runtime": "openvino"}
     data = said.data | {"classes": said.classes}
-    Run(said.candidate, data, said.preprocessing, {}, rules, 0, {}, {}, 1.0).write(folder)
+    cost = Cost(10**6, 1234, 0.2, 0.19, 0.21, 0.4, 0.39, 0.41, "openvino")
+    run = Run(
+        candidate=said.candidate, data=data, preprocessing=said.preprocessing, precision={}, competition=rules, seed=0,
+        metrics=Result(cost, f1=None, confusion=None, points=None), versions={}, train_s=1.0,
+    )  # fmt: skip
+    write_run(folder, run)
     inference = runpy.run_path(str(ROOT / "inference.py"))["main"]
     inference([f"run={folder}", "name=ours", f"submissions={tmp_path}/sub", *arguments])
     packed = manifest.read(tmp_path / "sub" / "ours")

@@ -42,7 +42,7 @@ def train(folder: Path, trouble: str = "", **environment: str) -> subprocess.Com
         [sys.executable, "-c", SCRIPT.format(trouble=trouble or "pass"), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=os.environ | environment,
     )
 

@@ -174,11 +174,11 @@ def running(staged: Staged) -> Iterator[str]:
     server = serve.server(staged.app, "127.0.0.1", 0, told.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not told and time.monotonic() < end:
         time.sleep(0.02)
     try:
         yield told[0].replace("127.0.0.1", "localhost").rstrip("/")
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import in_process
 import pytest
 from staged import Staged, bearer, packed, verdict
 
@@ -156,15 +157,12 @@ def test_thirty_times_the_same_entry_at_once_is_one(staged: Staged, served: str,
 
 
 def test_the_verb_ends_with_an_exit_code(staged: Staged, served: str, tmp_path: Path) -> None:
-    """2 for a wrong token, which isn't shown; 0 and JSON for an entry that is in. Over 5 s: two real processes."""
+    """2 for a wrong token, which isn't shown; 0 and JSON for an entry that is in. The second is a real command."""
     folder = packed(tmp_path / "net")
-
-    def run(token: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "harness", "submit", str(folder), f"url={served}", "wait=false", "--json"]
-        environment = os.environ | {"HARNESS_TOKEN": token}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-    wrong, right = run("hb_" + "w" * 43), run(staged.tokens["A"])
+    words = ["-m", "harness", "submit", str(folder), f"url={served}", "wait=false", "--json"]
+    wrong = in_process.command(tmp_path, *words, HARNESS_TOKEN="hb_" + "w" * 43)
+    environment = os.environ | {"HARNESS_TOKEN": staged.tokens["A"]}
+    right = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
     assert (wrong.returncode, right.returncode) == (2, 0), wrong.stderr + right.stderr
     assert "error: token: no token" in wrong.stderr and "www" not in wrong.stderr
     assert '"state": "WAITING"' in right.stdout and staged.tokens["A"] not in right.stdout + right.stderr
