@@ -40,6 +40,7 @@ from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.search.duplicates import refuse
 from harness.search.gate import Known
+from harness.search.pruning import below_median
 from harness.study.definition import Definition
 from harness.study.storage import together
 from harness.study.study import PATIENCE_S, SAMPLERS, Shared, Study, join
@@ -97,13 +98,13 @@ def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> Result:
             trial.set_user_attr(name, ATTRIBUTES[name])
 
     together(trial, PATIENCE_S, suggested)
-    refuse(trial, f"built-{trial.number}")
     trial.set_user_attr("cost", ATTRIBUTES["cost"])
     known()  # can it still win?
+    refuse(trial, f"built-{trial.number}")
     for step in range(REPORTS):
-        known()  # the forecast
+        trial.set_user_attr("rungs", RESULT.to_dict()["rungs"])
         trial.report(1 - step / 10, step)
-        trial.should_prune()
+        below_median(lambda cost, f1: f1, False, COST, {4: 0.7}, known())
     return RESULT
 
 

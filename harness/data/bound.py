@@ -34,16 +34,26 @@ def refuse_too_big(count: int, side_px: int, max_gb: float = math.inf) -> None:
 
 
 def free_gb() -> float:
-    """Return the memory that can be had without swapping, in 10^9 bytes; infinite where the system doesn't tell.
+    """Return the memory that can be had without swapping, in 10^9 bytes; infinite where the system doesn't tell."""
+    return _memory_gb("MemAvailable")
+
+
+def whole_gb() -> float:
+    """Return all the memory that this machine, or this container, has, in 10^9 bytes; infinite likewise."""
+    return _memory_gb("MemTotal")
+
+
+def _memory_gb(row: str) -> float:
+    """Read a row of Linux' table; a container's limit is another.
 
     Source: https://www.kernel.org/doc/html/latest/filesystems/proc.html#meminfo,
         https://www.kernel.org/doc/html/latest/admin-guide/cgroup-v2.html#memory-interface-files
     """
-    free = math.inf
+    found = math.inf
     if (info := Path("/proc/meminfo")).exists():
         rows = dict(line.split(":") for line in info.read_text().splitlines())
-        free = int(rows["MemAvailable"].split()[0]) * 1024 / 1e9
+        found = int(rows[row].split()[0]) * 1024 / 1e9
     limit = Path("/sys/fs/cgroup/memory.max")  # a container's own
     if limit.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) / 1e9)
-    return free
+        found = min(found, int(most) / 1e9)
+    return found

@@ -29,7 +29,7 @@ from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
-from harness.study import ledger
+from harness.study import ledger, refused
 from harness.study.definition import Definition, listed
 from harness.study.study import Shared, differences, join, refuse, there_is
 from harness.study.worker_process import Job
@@ -124,7 +124,7 @@ def _deadline(shared: Shared) -> float | None:
 
 def _refuse_all_failed(shared: Shared, job: Job) -> None:
     """Say it as an error when not one trial of the budget went well."""
-    trials = shared.optuna.get_trials(deepcopy=False)
+    trials = [t for t in shared.optuna.get_trials(deepcopy=False) if not refused.is_refused(t)]
     if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
         return
     reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
@@ -144,10 +144,12 @@ def _watch(shared: Shared, workers: Workers) -> None:
         with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
             while True:
                 ended = workers.ended()
-                for trial in study.get_trials(deepcopy=False):
-                    if trial.state.is_finished() and trial.number not in shown:
+                trials = study.get_trials(deepcopy=False)
+                for trial in trials:
+                    if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
                         shown.add(trial.number)
                         bar.write(line(trial))
+                bar.set_postfix_str(refused.words(refused.counts(trials)), refresh=False)
                 for name, words in ended.items():
                     if words and name not in told:
                         told.add(name)

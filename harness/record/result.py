@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -25,6 +25,14 @@ class Cost:
     ratio_low: float
     ratio_high: float
     runtime: str
+
+    def fastest(self) -> Cost:
+        """Return it at the lower end of its time's interval: the least that it may be in truth."""
+        return replace(self, latency_ms=self.latency_low_ms, ratio=self.ratio_low)
+
+    def slowest(self) -> Cost:
+        """Return it at the upper end."""
+        return replace(self, latency_ms=self.latency_high_ms, ratio=self.ratio_high)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -24,7 +24,7 @@ from harness.report.canvas import (
     sheet,
     style,
 )
-from harness.search.attributes import result_of
+from harness.search.attributes import REFUSED, result_of
 from harness.search.front import front
 
 if TYPE_CHECKING:
@@ -112,13 +112,15 @@ def draw_history(axes: Axes, trials: Sequence[FrozenTrial], title: str, lower: b
     axes.scatter(numbers, values, s=26, color=BLUE, edgecolor="white", linewidth=0.5, zorder=3, label="finished")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.1 * (high - low))
-    pruned = [t.number for t in trials if t.state == TrialState.PRUNED]
+    pruned = [t.number for t in trials if t.state == TrialState.PRUNED and REFUSED not in t.user_attrs]
     if pruned:
         top = {"transform": axes.get_xaxis_transform(), "color": GREY, "markersize": 5}
         axes.plot(pruned, [0.97] * len(pruned), "x", label=f"pruned: {len(pruned)}", **top)
-    failed = sum(t.state == TrialState.FAIL for t in trials)
-    if failed:
-        axes.plot([], [], " ", label=f"failed: {failed}")
+    refused = sum(REFUSED in t.user_attrs for t in trials)
+    failed = sum(t.state == TrialState.FAIL and REFUSED not in t.user_attrs for t in trials)
+    for count, words in ((refused, "refused before training"), (failed, "failed")):
+        if count:
+            axes.plot([], [], " ", label=f"{words}: {count}")
     count_trials(axes)
     axes.set(xlabel="trial", ylabel=f"{value} ({'lower' if lower else 'higher'} is better)")
     name_it(axes, title, "best")

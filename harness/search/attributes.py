@@ -9,6 +9,10 @@ from harness.record.candidate import Candidate
 from harness.record.result import Cost, Result
 
 CANDIDATE, DIGEST, COST, RESULT = "candidate", "digest", "cost", "result"
+RUNGS = "rungs"
+"""The raw F1 at the rungs so far, by epoch, of trials that run or were stopped, too."""
+REFUSED = "refused"
+"""Why a candidate was refused before training and replaced, one of `gate.KINDS`: the trial counts for nothing."""
 
 
 def result_of(trial: FrozenTrial) -> Result | None:

@@ -14,7 +14,8 @@ def forecast(f1: float, epoch: int, known: Sequence[Known]) -> float:
     """Add the gain that finished trials made, in the median, from this rung to their end; at most 1.
 
     Points of the raw F1 would mislead the pruner: far below the target the score hardly changes with F1, so that
-    half-way only time would count, and every large network would be stopped.
+    half-way only time would count, and every large network would be stopped. What is known grows, so forecasts can be
+    compared only if they were made of the same trials.
     """
-    gains = [k.f1 - k.rungs[epoch] for k in known if k.f1 is not None and epoch in k.rungs]
+    gains = [k.result.f1 - k.result.rungs[epoch] for k in known if epoch in k.result.rungs]
     return min(1.0, f1 + median(gains)) if len(gains) >= ENOUGH else f1

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-import optuna
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
-
+from harness.record.result import Cost
+from harness.search.forecast import forecast
 from harness.search.gate import Known
 
 ENOUGH = 6  # finished trials before any is stopped
 
+Worth = Callable[[Cost, float], float]
+"""What an F1 at a cost is worth: the study's objective."""
 
-class Median(optuna.pruners.BasePruner):
-    """Optuna's rule of the median, on what the worker knows: Optuna's own pruner reads the whole study at each step.
 
-    Source: Golovin et al., Google Vizier, section 3.4, https://dl.acm.org/doi/10.1145/3097983.3098043
+def below_median(
+    worth: Worth, lower: bool, cost: Cost, rungs: Mapping[int, float], known: Sequence[Known]
+) -> str | None:
+    """Say so if even the best forecast of a trial is worse than the median of the finished ones' at its last rung.
+
+    All are forecast now, by one function and of the same finished trials, each at its own cost: its own at the fast end
+    of its interval, the others' at the slow end. lower: less is better. rungs: the trial's F1, by epoch.
+
+    Source: the rule is that of Golovin et al., Google Vizier, section 3.4,
+        https://dl.acm.org/doi/10.1145/3097983.3098043
     """
+    epoch = max(rungs)
+    others = [k.result for k in known if epoch in k.result.rungs]
+    if len(known) < ENOUGH or not others:
+        return None
+    own = [worth(cost.fastest(), forecast(f1, at, known)) for at, f1 in rungs.items()]
+    best = min(own) if lower else max(own)
+    half = median(worth(other.cost.slowest(), forecast(other.rungs[epoch], epoch, known)) for other in others)
+    if not (best > half if lower else best < half):
+        return None
+    return f"heading for {best:.4f} after {epoch} epochs, half of the finished trials for {half:.4f} or better"
 
-    def __init__(self, known: Callable[[], list[Known]]) -> None:
-        self.known = known
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Tell whether the best report so far is worse than the median of the others at the last step."""
-        known, step = self.known(), trial.last_step
-        there = [k.reports[step] for k in known if step in k.reports]
-        if len(known) < ENOUGH or not there:
-            return False
-        mine = trial.intermediate_values.values()
-        if study.direction == StudyDirection.MINIMIZE:
-            return min(mine) > median(there)
-        return max(mine) < median(there)
+Pruner = Callable[[Worth, bool, Cost, Mapping[int, float], Sequence[Known]], str | None]
+PRUNERS: dict[str, Pruner] = {"median": below_median, "none": lambda *_: None}
+"""Each says why a trial is to be stopped at a rung; None lets it go on."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import optuna
 import sqlalchemy as sa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from harness import database
 from harness.search.attributes import result_of
@@ -22,7 +22,7 @@ def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callab
     Optuna reads all of every running trial to learn that nothing is new; a count of the settled slots says it sooner.
     """
     seen: dict[int, Known] = {}
-    settled, name, single = -1, study.study_name, len(study.directions) == 1
+    settled, name = -1, study.study_name
 
     def known() -> list[Known]:
         nonlocal settled
@@ -31,15 +31,8 @@ def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callab
         if now != settled:
             settled = now
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                if trial.number not in seen:
-                    seen[trial.number] = _known(trial, single)
+                if trial.number not in seen and (result := result_of(trial)):
+                    seen[trial.number] = Known(trial.number, result)
         return [seen[number] for number in sorted(seen)]
 
     return known
-
-
-def _known(trial: FrozenTrial, single: bool) -> Known:
-    result, value = result_of(trial), trial.value if single else None
-    if result is None:
-        return Known(trial.number, value, reports=trial.intermediate_values)
-    return Known(trial.number, value, result.f1, result.rungs, trial.intermediate_values)

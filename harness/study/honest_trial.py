@@ -17,6 +17,7 @@ from harness.data.split import Images
 from harness.measure.cache import timed
 from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
+from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
@@ -26,20 +27,21 @@ from harness.record.candidate import Candidate
 from harness.record.journal import Journal
 from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
-from harness.rules.formulas import figures, scored
+from harness.rules.formulas import scored
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.search import attributes, duplicates, gate
-from harness.search.forecast import forecast
 from harness.search.proxy import Proxy, at
+from harness.search.pruning import PRUNERS
 from harness.search.space import fixed, suggest
 from harness.seed import derive
 from harness.study import resume
+from harness.study.objective import OBJECTIVES, worth
 from harness.study.storage import PATIENCE_S, together
 from harness.track.mirror import Mirror
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.fit import predict as predict_in_memory
-from harness.train.footprint import too_big, training_gb
+from harness.train.footprint import never_fits, training_gb, wait_for_memory
 from harness.train.heap import give_back
 from harness.train.precision import Precision, probe
 from harness.train.start import network
@@ -47,8 +49,6 @@ from harness.train.start import network
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are
 SAVE_S = 10.0  # between checkpoints: what a dead worker's trial costs at most, beside its lease
 RUNG_IMAGES = 2_500  # on how many images: enough to tell a bad trial
-HEADING = {"points": ("points", "{:.4f} points"), "f1": ("f1_forecast", "F1 {:.4f}")}
-"""What the pruner is told at a rung, by objective, and its words; with two objectives Optuna has no pruner."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Task:
     precision: Precision | None
     reference_cache: Path
     latency_s: float
+    pruner: str = "median"
     patience_s: float = PATIENCE_S
 
     @cached_property
@@ -91,9 +92,10 @@ def run(
     earlier: the run folder of a trial of the same candidate that was stopped; training goes on from its checkpoint.
 
     Raises:
-        optuna.TrialPruned: the gate refused it, or the pruner stopped it; the reason is the message.
-        Duplicate: another trial builds and trains the same.
-        HarnessError, Diverged, MemoryError and whatever else goes wrong: the caller fails the trial with the reason.
+        optuna.TrialPruned: the pruner stopped it; the reason is the message.
+        Refused: it isn't worth its training: too dear, hopeless, too big for this machine, or another trains the same.
+        MemoryError: there was no room for its training in time, which says nothing about the candidate.
+        HarnessError, Diverged and whatever else goes wrong: the caller fails the trial with the reason.
     """
     begin = time.perf_counter()
     candidate = together(trial, task.patience_s, lambda: _suggested(trial, task))
@@ -102,14 +104,19 @@ def run(
 
     model = network(candidate, len(task.classes), derive(task.seed, "weights"))
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
-    duplicates.refuse(trial, duplicates.built(candidate, artefact))
-    cost = _measured(task, artefact, folder)
+    macs, parameters = macs_of_onnx(artefact), parameters_of_onnx(artefact)
+    gate.refuse_dear(task.gate, macs=macs, parameters=parameters)
+    cost = cost_of(macs, parameters, *_timed(task, artefact, folder))
     trial.set_user_attr(attributes.COST, cost.to_dict())
     mirror.summary(cost.to_dict())
-    _refuse(gate.too_dear(task.gate, cost.macs, cost.parameters, cost.latency_ms))
+    gate.refuse_dear(task.gate, latency_ms=cost.latency_low_ms)
     if task.objective == "points":
-        _refuse(gate.hopeless(task.competition, figures(cost, f1=0.0), known()))
-    _refuse(too_big(training_gb(model, candidate.resolution_px, candidate.recipe.batch)))
+        gate.refuse_hopeless(task.competition, cost, known())
+    need_gb = training_gb(model, candidate.resolution_px, candidate.recipe.batch)
+    if reason := never_fits(need_gb):
+        raise gate.Refused("too big", f"gate: {reason}", excess=need_gb)
+    duplicates.refuse(trial, duplicates.built(candidate, model))
+    wait_for_memory(need_gb)
 
     if earlier:
         resume.bring(earlier, folder)
@@ -138,12 +145,12 @@ def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
     return candidate
 
 
-def _measured(task: Task, artefact: Path, folder: Path) -> Cost:
-    """Time a network that isn't trained yet, and count what it computes and stores."""
+def _timed(task: Task, artefact: Path, folder: Path) -> tuple[str, Latency]:
+    """Time a network that isn't trained yet; return the engine and the latency."""
     reference = reference_model(task.competition.reference, task.reference_cache)
     runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
     run_folder.write_latency(folder, runtime, latency.to_dict(), cached_from)
-    return cost_of(macs_of_onnx(artefact), parameters_of_onnx(artefact), runtime, latency)
+    return runtime, latency
 
 
 @dataclass(frozen=True)
@@ -182,15 +189,10 @@ def _train(
         if epoch.number in rungs:
             found = predict_in_memory(epoch.model, score.pixels, small, precision)
             seen[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
-            row["f1_forecast"] = forecast(row["f1"], epoch.number, known())
-            row["points"] = scored(task.competition, cost, row["f1_forecast"])
+            row["points"] = scored(task.competition, cost, row["f1"])
         mirror.log(journal.log(**row))
-        if epoch.number in rungs and task.objective in HEADING:
-            column, words = HEADING[task.objective]
-            trial.report(row[column], epoch.number)
-            if trial.should_prune():
-                heading = f"heading for {words.format(row[column])}"
-                raise optuna.TrialPruned(f"pruner: {heading} after {epoch.number} of {epochs} epochs")
+        if epoch.number in rungs:
+            _look(trial, task, cost, seen, known)
 
     try:
         trained = fit(
@@ -206,11 +208,26 @@ def _train(
     return _Trained(trained, whole, precision, seen)
 
 
+def _look(trial: optuna.Trial, task: Task, cost: Cost, rungs: Mapping[int, float], known: Known) -> None:
+    """Note a trial's raw F1 at its rungs, and ask the pruner, which compares all trials by what is known now.
+
+    What Optuna keeps is worth the same whenever it is looked at: a forecast would change as others finish.
+
+    Raises:
+        optuna.TrialPruned: it isn't worth going on.
+    """
+    epoch = max(rungs)
+    trial.set_user_attr(attributes.RUNGS, {str(at): f1 for at, f1 in rungs.items()})
+    directions = OBJECTIVES[task.objective].directions(task.competition)
+    if len(directions) > 1:  # nothing orders such trials, and Optuna takes no reports of them
+        return
+    value = worth(task.objective, task.competition)
+    trial.report(value(cost, rungs[epoch]), epoch)
+    lower = directions == ["minimize"]
+    if reason := PRUNERS[task.pruner](value, lower, cost, rungs, known()):
+        raise optuna.TrialPruned(f"pruner: {task.objective} {reason}")
+
+
 def slice_of(score: Images) -> Any:
     """Choose the images that the rungs look at: a fixed, evenly spread part."""
     return torch.linspace(0, len(score) - 1, min(RUNG_IMAGES, len(score))).long().numpy()
-
-
-def _refuse(reason: str | None) -> None:
-    if reason:
-        raise optuna.TrialPruned(f"gate: {reason}")

@@ -19,6 +19,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness import database
+from harness.search.attributes import REFUSED
+from harness.search.gate import Refused
 from harness.study import pending_results, slots
 from harness.study.history import EVERY_SLOT
 from harness.study.pending_results import Outcome
@@ -197,8 +199,11 @@ def let_go(shared: Shared, owner: str, reason: str) -> None:
         print(f"the slot could not be given back, so its lease must run out: {e.what}", flush=True)
 
 
-def replace(shared: Shared, turn: Turn, owner: str, reason: str) -> Turn | None:
-    """Begin another trial in the same slot; None if the lease is no longer ours."""
+def replace(shared: Shared, turn: Turn, owner: str, refused: Refused) -> Turn | None:
+    """Close a trial whose candidate was refused and begin another in the same slot; None if the lease isn't ours.
+
+    The refused one counts for nothing.
+    """
 
     def act(connection: sa.Connection) -> int | None:
         row = slots.locked(connection, turn.slot.study, turn.slot.number)
@@ -206,7 +211,7 @@ def replace(shared: Shared, turn: Turn, owner: str, reason: str) -> Turn | None:
             return None
         if row["trial"] != turn.trial._trial_id:
             return row["trial"]  # the commit that seemed to fail took effect
-        _fail(shared, turn.trial._trial_id, reason)
+        _refuse(shared, turn.trial, refused)
         begun = _begin(shared, owner, turn.slot, None)
         slots.attach(connection, turn.slot, begun)
         return begun
@@ -327,3 +332,21 @@ def _fail(shared: Shared, trial: int, reason: str) -> None:
         return
     shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
     _end(shared, trial, TrialState.FAIL)
+
+
+def _refuse(shared: Shared, trial: optuna.Trial, refused: Refused) -> None:
+    """Close a trial whose candidate isn't trained, unless it has ended, so that samplers learn the right thing of it.
+
+    What is beyond a limit is pruned without a value, and infeasible: its like is to be kept away from. A duplicate
+    fails, which samplers pass over: the candidate that it repeats may be the best there is.
+    """
+    storage, number = shared.optuna._storage, trial._trial_id
+    if storage.get_trial(number).state.is_finished():
+        return
+    storage.set_trial_user_attr(number, REFUSED, refused.kind)
+    if not refused.excess:
+        _fail(shared, number, f"{refused}, replaced")
+        return
+    trial.set_constraint("gate", refused.excess)
+    storage.set_trial_user_attr(number, "reason", f"{refused}, replaced")
+    _end(shared, number, TrialState.PRUNED)

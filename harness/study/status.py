@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from harness.search.attributes import result_of
-from harness.study import ledger, slots
+from harness.study import ledger, refused, slots
 from harness.study.history import EVERY_SLOT
 from harness.study.storage import step
 from harness.study.study import Shared, finished
@@ -35,13 +35,15 @@ class Lease:
 class Status:
     """A study at one moment.
 
-    slots: by state. trials: by state. rate_per_h: of the last finished trials, None before the second.
-    remaining_s: until the budget is finished at that rate. best: number, points and F1 of the best trial.
+    slots: by state. trials: by state, but for the refused. refused: candidates refused before training, by kind.
+    rate_per_h: of the last finished trials, None before the second. remaining_s: until the budget is finished at that
+    rate. best: number, points and F1 of the best trial.
     """
 
     study: str
     slots: dict[str, int]
     trials: dict[str, int]
+    refused: dict[str, int]
     rate_per_h: float | None
     remaining_s: float | None
     best: dict[str, Any] | None
@@ -76,8 +78,11 @@ def look(shared: Shared) -> Status:
     rate = _rate(ago[:RECENT])
     left = states["free"] + states["leased"]
     remaining = left / rate if rate and left else (0.0 if not left else None)
-    trials = Counter(t.state.name.lower() for t in found)
-    return Status(name, states, dict(trials), rate and 3600 * rate, remaining, _best(shared), leases)
+    trials = Counter(t.state.name.lower() for t in found if not refused.is_refused(t))
+    return Status(
+        study=name, slots=states, trials=dict(trials), refused=refused.counts(found), rate_per_h=rate and 3600 * rate,
+        remaining_s=remaining, best=_best(shared), leases=leases,
+    )  # fmt: skip
 
 
 def _rate(ago: list[float]) -> float | None:
@@ -102,6 +107,7 @@ def page(status: Status) -> Group:
         f"study {status.study}: {s['done']} of {total} trials finished; {s['leased']} running, {s['free']} to go"
         + (f", {s['given_up']} given up after failures" if s["given_up"] else ""),
         f"trials so far: {states or 'none'}",
+        *filter(None, [refused.words(status.refused)]),
     ]
     if status.rate_per_h is not None:
         lines.append(

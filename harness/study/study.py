@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness import database
 from harness.errors import HarnessError, pick
 from harness.search.gate import Known
-from harness.search.pruning import Median
+from harness.search.pruning import PRUNERS
 from harness.study import slots, storage
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
@@ -26,11 +26,6 @@ from harness.study.objective import OBJECTIVES
 from harness.study.storage import PATIENCE_S, JointStorage
 
 DUPLICATES = ("replace", "reuse")
-PRUNERS: dict[str, Callable[[Callable[[], list[Known]]], optuna.pruners.BasePruner]] = {
-    "median": Median,
-    "halving": lambda _: optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3),
-    "none": lambda _: optuna.pruners.NopPruner(),
-}
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -146,7 +141,7 @@ def join(
     refuse(settings.name, differences(shared, definition or stored))
     slots.open_slots(direct.engine, settings.name, settings.trials)
     study.sampler = pick(SAMPLERS, shared.settings.sampler, "study.sampler")(seed)
-    study.pruner = pick(PRUNERS, shared.settings.pruner, "study.pruner")(known)
+    pick(PRUNERS, shared.settings.pruner, "study.pruner")
     return shared
 
 

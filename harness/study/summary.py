@@ -10,6 +10,7 @@ from rich.console import Console
 
 from harness.rules.competition import Competition
 from harness.search.front import front, table
+from harness.study import refused
 from harness.study.best import doubt
 from harness.study.study import finished
 
@@ -17,8 +18,13 @@ from harness.study.study import finished
 def summarise(study: optuna.Study, folder: Path, competition: Competition) -> None:
     """Print the best trials of a study and what to do next; say so where the best is so by time alone."""
     best, several = finished(study)[:5], len(study.directions) > 1
+    trials = study.get_trials(deepcopy=False)
+    if said := refused.words(refused.counts(trials)):
+        print(said)
     if not best:
-        print(f"no trial of study {study.study_name} finished; the reasons are in {folder}/*/error.txt")
+        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if not refused.is_refused(t)})
+        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none was begun'}")
+        print(f"see:   {folder}/*/error.txt")
         return
     shown = front(finished(study)) if several else best
     title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"

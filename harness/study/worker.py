@@ -28,6 +28,7 @@ from harness.record import files
 from harness.record.result import Result
 from harness.search import attributes
 from harness.search.duplicates import Duplicate
+from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots
 from harness.study.ledger import Turn
 from harness.study.objective import OBJECTIVES
@@ -35,12 +36,12 @@ from harness.study.pending_results import Outcome
 from harness.study.study import Shared
 
 RunTrial = Callable[[optuna.Trial, int | None], Result]
-"""Runs one trial and returns its result; raises TrialPruned, Duplicate, or anything else for a failure. Its second
+"""Runs one trial and returns its result; raises TrialPruned, Refused, or anything else for a failure. Its second
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
-DRAWS = 10
-"""How many duplicates in a row are replaced; then one is let pass, for a space may hold nothing else."""
+DRAWS = 30
+"""How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
 HUNG_S = 30.0
 """How long after its time-out a trial may stay in code that Python can't interrupt before its process is ended."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -119,26 +120,36 @@ def _end(shared: Shared, deadline: float | None) -> float:
 
 
 def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, end: float) -> int:
-    """Run a trial in a slot; return 1 if it counts."""
-    with _beating(shared, turn):
-        for draw in range(DRAWS + 1):
-            try:
-                return _one(shared, turn, run, place(turn.trial.number), end)
-            except Duplicate as e:
-                if not _is_replaced(shared, e, draw):
-                    return _reuse(shared, turn, e, place(turn.trial.number))
-                replaced = ledger.replace(shared, turn, owner, f"{e}, replaced")
-            if replaced is None:
-                break
-            turn = replaced
+    """Run a trial in a slot, after another candidate for each that is refused; return 1 if it counts."""
+    for draw in range(DRAWS + 1):
+        folder = place(turn.trial.number)
+        try:
+            with _beating(shared, turn):
+                return _one(shared, turn, run, folder, end)
+        except Refused as e:
+            if _uses_up(shared, e, draw):
+                return _count(shared, turn, _used_up(shared, turn, e, draw), folder)
+            replaced = ledger.replace(shared, turn, owner, e)
+        if replaced is None:
+            break
+        turn = replaced
     _dropped(turn)
     return 0
 
 
-def _is_replaced(shared: Shared, e: Duplicate, draw: int) -> bool:
-    """Tell whether to replace a duplicate: what is still running has no result to reuse."""
-    running = e.result is None and e.pruned is None
-    return draw < DRAWS and (shared.settings.duplicates == "replace" or running)
+def _uses_up(shared: Shared, e: Refused, draw: int) -> bool:
+    """Tell whether a refused candidate counts: the last that was drawn for a slot, or a duplicate to be reused."""
+    reusable = isinstance(e, Duplicate) and (e.result is not None or e.pruned is not None)
+    return draw == DRAWS or (reusable and shared.settings.duplicates == "reuse")
+
+
+def _used_up(shared: Shared, turn: Turn, e: Refused, draw: int) -> Outcome:
+    """Return what a refused candidate counts as: a duplicate has the result of the trial that it repeats."""
+    if isinstance(e, Duplicate) and e.result is not None:
+        return _complete(shared, turn, replace(e.result, reused_from=e.number))
+    why = f"{e}: {e.pruned or 'which is running'}" if isinstance(e, Duplicate) else str(e)
+    before = f"; {draw} candidates before it were refused, too: its slot is used up" if draw == DRAWS else ""
+    return _pruned(turn, f"{why}{before}")
 
 
 def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) -> int:
@@ -149,7 +160,7 @@ def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) ->
         outcome = _complete(shared, turn, result)
     except optuna.TrialPruned as e:
         outcome = _pruned(turn, str(e))
-    except (Duplicate, database.Away):
+    except (Refused, database.Away):
         raise
     except Exception as e:  # whatever a candidate does to its trial must not end the worker; the reason is kept
         if _is_full(e, folder):
@@ -172,13 +183,6 @@ def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
     if not counted:
         _dropped(turn)
     return int(counted)
-
-
-def _reuse(shared: Shared, turn: Turn, e: Duplicate, folder: Path) -> int:
-    """Let a duplicate count with the result of the trial that it repeats."""
-    if e.result is None:
-        return _count(shared, turn, _pruned(turn, f"{e}: {e.pruned or 'which is running'}"), folder)
-    return _count(shared, turn, _complete(shared, turn, replace(e.result, reused_from=e.number)), folder)
 
 
 def _complete(shared: Shared, turn: Turn, result: Result) -> Outcome:

@@ -18,7 +18,7 @@ from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.interrupts import deaf, heed
 from harness.record.result import Result
-from harness.search.duplicates import Duplicate
+from harness.search.gate import Refused
 from harness.search.proxy import subset
 from harness.seed import derive
 from harness.study import honest_trial
@@ -67,7 +67,8 @@ class Job:
             train=train, score=score, classes=dataset.classes, space=definition.space, proxy=proxy,
             competition=definition.rules(), gate=definition.limits(), objective=definition.objective, seed=seed,
             device=device_of(self.device), precision=fixed(definition.layout, definition.dtype),
-            reference_cache=self.runs / "reference", latency_s=definition.latency_s, patience_s=self.patience_s,
+            reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.study["pruner"],
+            patience_s=self.patience_s,
         )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def _work(job: Job, number: int) -> None:
         ) as mirror:
             try:
                 return honest_trial.run(trial, task, shared.known, place, mirror, before)
-            except (optuna.TrialPruned, Duplicate) as e:
+            except (optuna.TrialPruned, Refused) as e:
                 unfinished = e  # W&B would show a run that an exception leaves as crashed
         raise unfinished
 

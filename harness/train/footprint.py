@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import torch
 from torch import nn
 
-from harness.data.bound import free_gb
+from harness.data.bound import free_gb, whole_gb
 
 SHARE = 0.5  # of the free memory: other workers train too
+WAIT_S = 120.0
+"""How long a trial waits for memory that others have now."""
+LOOK_S = 2.0
 
 
 @torch.no_grad()
@@ -34,8 +38,32 @@ def training_gb(model: nn.Module, resolution_px: int, batch: int) -> float:
 
 
 def too_big(need_gb: float) -> str | None:
-    """Say that a step takes more than its share of the free memory; None where it fits."""
-    allowed = SHARE * free_gb()
+    """Say that a step takes more than its share of the memory that is free now; None where it fits."""
+    return _over(need_gb, free_gb(), "free")
+
+
+def never_fits(need_gb: float) -> str | None:
+    """Say that a step takes more than its share of all the memory there is, so that no waiting helps; else None."""
+    return _over(need_gb, whole_gb(), "whole")
+
+
+def _over(need_gb: float, memory_gb: float, which: str) -> str | None:
+    allowed = SHARE * memory_gb
     if need_gb <= allowed:
         return None
-    return f"a training step takes about {need_gb:.1f} GB, {SHARE:.0%} of the free memory is {allowed:.1f}"
+    return f"a training step takes about {need_gb:.1f} GB, {SHARE:.0%} of the {which} memory is {allowed:.1f}"
+
+
+def wait_for_memory(need_gb: float) -> None:
+    """Wait until a training step fits beside what else runs, and say so.
+
+    Raises:
+        MemoryError: it doesn't after `WAIT_S`.
+    """
+    end = time.monotonic() + WAIT_S
+    if reason := too_big(need_gb):
+        print(f"{reason}: waiting up to {WAIT_S:.0f} s for more", flush=True)
+    while reason := too_big(need_gb):
+        if time.monotonic() > end:
+            raise MemoryError(f"{reason}, after {WAIT_S:.0f} s of waiting")
+        time.sleep(LOOK_S)

@@ -41,6 +41,11 @@ class Trial:
     value: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def finished(self) -> bool:
+        """A candidate that was refused and replaced may be pruned, and counts for nothing."""
+        return self.state in FINISHED and "refused" not in self.notes
+
 
 class Study:
     """All that is known of one study. Lines of the history are in the order in which they were written."""
@@ -54,7 +59,7 @@ class Study:
             query = sa.text("SELECT number, state, token, trial FROM harness_slots WHERE study = :name")
             self.slots = connection.execute(query, {"name": name}).mappings().all()
         self.by_number = {t.number: t for t in self.trials.values()}
-        self.finished = [t for t in self.trials.values() if t.state in FINISHED]
+        self.finished = [t for t in self.trials.values() if t.finished]
         # the last line that begins a trial is the one whose transaction lasted: an id that was undone comes back
         self.begun = {line["id"]: line for line in self.of("begin")}
         self.claimed = {}
@@ -160,7 +165,7 @@ def lost(study: Study) -> Found:
         state = slot["state"] if slot else "missing"
         if state == "done":
             trial = study.trials.get(slot["trial"])
-            state = "done" if trial and trial.state in FINISHED else "done by a trial that didn't finish"
+            state = "done" if trial and trial.finished else "done by a trial that didn't finish"
         if state == "given_up" and _failures(study, number) < TRIES:
             state = "given up too early"
         if state not in ("done", "given_up"):
@@ -226,10 +231,22 @@ def wrong_reason(study: Study) -> Found:
         elif reason == PLANNED:  # a kill may hide the line, not the commit
             fits = planned.get(t.id) == PLANNED or who in study.killed
         else:
-            fits = reason.startswith("duplicate of trial") and reason.endswith(", replaced")
+            fits = reason.startswith("duplicate of trial") and t.notes.get("refused") == "duplicate"
         if not fits:
             wrong.append(f"trial {t.number} of {who} failed with {reason!r}")
     return len(failed), wrong
+
+
+def refused(study: Study) -> Found:
+    """A refused candidate whose slot got no other by the same transaction, or whose state tells samplers the wrong."""
+    wrong, found = [], [t for t in study.trials.values() if "refused" in t.notes]
+    for t in found:
+        later = [line for line in study.begun.values() if line["slot"] == study.slot_of(t) and line["id"] > t.id]
+        if not later:
+            wrong.append(f"trial {t.number} was refused, and its slot got no other")
+        if t.state != ("FAIL" if t.notes["refused"] == "duplicate" else "PRUNED") or t.value is not None:
+            wrong.append(f"trial {t.number}, refused as {t.notes['refused']}, is {t.state} with value {t.value}")
+    return len(found), wrong
 
 
 def healthy_dropped(study: Study) -> Found:
@@ -267,6 +284,7 @@ COLUMNS: dict[str, tuple[Callable[[Study], Found], str]] = {
     "lost results": (lost_results, "results on disk"),
     "dead workers": (dead_workers, "workers not killed"),
     "wrong reason": (wrong_reason, "failed trials"),
+    "refused": (refused, "refused candidates"),
     "healthy dropped": (healthy_dropped, "trials of healthy workers"),
 }
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy as sa
 from lease_mutants import impatient, no_expiry, no_grace, no_token
 
+from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots
 from harness.study.pending_results import Outcome
 from harness.study.study import Shared
@@ -98,6 +100,21 @@ def blind_replay() -> None:
     ledger.replay = replay
 
 
+def replaced_in_two() -> None:
+    """A refused candidate's trial is closed first, and the next one begun then."""
+
+    def replace(shared: Shared, turn: ledger.Turn, owner: str, refused: Refused) -> ledger.Turn | None:
+        def begin(connection: sa.Connection) -> int:
+            begun = ledger._begin(shared, owner, turn.slot, None)
+            slots.attach(connection, turn.slot, begun)
+            return begun
+
+        ledger._step(shared, lambda _: ledger._refuse(shared, turn.trial, refused))
+        return ledger.Turn(turn.slot, optuna.Trial(shared.optuna, ledger._step(shared, begin)), None)
+
+    ledger.replace = replace
+
+
 MUTANTS = {
     "no_token": Mutant(no_token, "a_sleeper_fails_late", ("zombies",)),
     "two_transactions": Mutant(two_transactions, "killed_as_it_tells", ("lost", "zombies", "lost results")),
@@ -106,6 +123,7 @@ MUTANTS = {
     "counted_budget": Mutant(counted_budget, "four_share_a_budget_of_five", ("overshoot",)),
     "lost_left_open": Mutant(lost_left_open, "killed_in_its_trial", ("zombies",)),
     "blind_replay": Mutant(blind_replay, "killed_after_it_told", ("counted twice", "overshoot")),
+    "replaced_in_two": Mutant(replaced_in_two, "killed_as_it_replaces", ("lost", "refused")),
     "impatient": Mutant(impatient, "the_database_is_locked_for_a_second", ("dead workers",)),
     "no_grace": Mutant(no_grace, "cut_off_for_a_lease", ("healthy dropped",)),
 }

@@ -28,9 +28,9 @@ def a_sleeper_fails_late(workers: Crew, start: Start) -> None:
     workers.wake(sleeper)
 
 
-def killed_at(point: str) -> Callable[[Crew, Start], None]:
+def killed_at(point: str, ends: str = "well") -> Callable[[Crew, Start], None]:
     def scenario(workers: Crew, start: Start) -> None:
-        start(point=point, trial_s=0.1, ends="well")
+        start(point=point, trial_s=0.1, ends=ends)
         workers.until(lambda: workers.died)
         start(trial_s=0.1, ends="well")
 
@@ -64,6 +64,7 @@ SCENARIOS: dict[str, tuple[Callable[[Crew, Start], None], int, float]] = {
     "killed_before_it_tells": (killed_at("before_tell"), 2, LEASE_S),
     "killed_as_it_tells": (killed_at("settled_not_told"), 2, LEASE_S),
     "killed_after_it_told": (killed_at("after_tell"), 2, LEASE_S),
+    "killed_as_it_replaces": (killed_at("in_replace", ends="dear"), 2, LEASE_S),
     "four_share_a_budget_of_five": (four_share_a_budget_of_five, 5, LEASE_S),
     "the_database_is_locked_for_a_second": (the_database_is_locked_for_a_second, 10, LONGER_S),
     "cut_off_for_a_lease": (cut_off_for_a_lease, 2, LONGER_S),

@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from harness.record import files
 from harness.record.result import Cost, Result
 from harness.search.duplicates import Duplicate
+from harness.search.gate import Refused
 from harness.study import ledger, worker
 from harness.study.definition import Definition
 from harness.study.study import Shared, Study, join
@@ -127,7 +128,7 @@ def trial(
     x = trial.suggest_float("x", 0, 1)
     draw = random.Random(f"{x} {trial.number}")  # what a trial is like hangs on nothing but itself
     step_s = (fate.trial_s or draw.choices((draw.uniform(0.02, 0.1), draw.uniform(0.5, 2.0)), (3, 1))[0]) / STEPS
-    end = fate.ends or draw.choices(("well", "pruned", "badly", "double"), (76, 8, 8, 8))[0]
+    end = fate.ends or draw.choices(("well", "pruned", "badly", "double", "dear"), (68, 8, 8, 8, 8))[0]
     step, total = resumed(place(str(earlier))) if earlier is not None else (0, 0.0)
     history.write("execute-begin", id=trial._trial_id, number=trial.number, x=x, earlier=earlier, step=step)
     for i in range(step, STEPS):
@@ -141,6 +142,8 @@ def trial(
         raise ValueError("planned")
     if end == "double" and trial.number:
         raise Duplicate(trial.number - 1, None, None)
+    if end == "dear":
+        raise Refused("too dear", "gate: macs 2 over the limit 1", excess=1.0)
     history.write("execute-end", id=trial._trial_id, number=trial.number, x=x, value=total)
     if end == "pruned":
         raise optuna.TrialPruned("planned")

@@ -96,6 +96,19 @@ def test_the_history_tells_of_every_trial_that_has_ended(lower):
     assert labels_of(axes) == ["best so far", "finished", "pruned: 7", "failed: 2"]
 
 
+def test_the_history_tells_of_the_refused_apart():
+    """They are neither pruned nor failed."""
+    out = [
+        create_trial(state=state, user_attrs={"refused": kind})
+        for state, kind in ((TrialState.PRUNED, "hopeless"), (TrialState.FAIL, "duplicate"))
+    ]
+    for number, trial in enumerate(out, 40):
+        trial.number = number
+    _, (axes,) = canvas.sheet(900, 560, 1)
+    plots.draw_history(axes, [*trials(), *out], "a study", True, "points")
+    assert labels_of(axes) == ["best so far", "finished", "pruned: 7", "refused before training: 2", "failed: 2"]
+
+
 def test_the_pareto_line_joins_the_set_and_names_its_trials():
     """The steps lead through the trials of `front` and on to the edge, and the labels are their numbers."""
     mixed = trials()

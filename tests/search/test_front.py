@@ -76,6 +76,17 @@ def test_a_study_without_a_finished_trial_says_where_the_reasons_are(tmp_path: P
     assert f"{tmp_path}/*/error.txt" in capsys.readouterr().out
 
 
+def test_a_study_that_trained_nothing_says_why(tmp_path: Path, capsys: Any) -> None:
+    """How many candidates were refused, and for what the slots were used up."""
+    study = optuna.create_study(study_name="s")
+    for attrs in ({"reason": "gate: macs 2 over the limit 1, replaced", "refused": "too dear"}, {"reason": "used up"}):
+        study.add_trial(create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs=attrs))
+    summarise(study, tmp_path, Competition())
+    told = capsys.readouterr().out
+    assert "1 candidate refused before training: 1 too dear\n" in told
+    assert "no trial of study s went to its end: used up\n" in told
+
+
 def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path, capsys: Any) -> None:
     """One objective leads to its best trial; two lead to the first of the Pareto set."""
     single = optuna.create_study(study_name="s")

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.record.result import Cost, Result
+from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots, worker
 from harness.study.definition import Definition
 from harness.study.storage import PATIENCE_S
@@ -90,6 +91,14 @@ def hang_deep(trial: optuna.Trial, folder: Path) -> Result:
     return result(trial)
 
 
+def refused_then_hang_deep(trial: optuna.Trial, folder: Path) -> Result:
+    """Be refused once, late in the time of one trial, and hang then."""
+    if trial.number == 0:
+        time.sleep(0.4)
+        raise Refused("too dear", "gate: macs 2 over the limit 1", 1.0)
+    return hang_deep(trial, folder)
+
+
 def hang_then_prune(trial: optuna.Trial, folder: Path) -> Result:
     """Stay in the trial until somebody writes `go`, then be pruned."""
     hang(trial, folder)
@@ -109,7 +118,10 @@ def die(trial: optuna.Trial, folder: Path) -> Result:
     raise AssertionError("unreachable")
 
 
-BEHAVIOURS = {f.__name__: f for f in (quick, steady, hang, suggest_then_hang, hang_deep, hang_then_prune, fail, die)}
+KINDS = (
+    quick, steady, hang, suggest_then_hang, hang_deep, refused_then_hang_deep, hang_then_prune, fail, die
+)  # fmt: skip
+BEHAVIOURS = {f.__name__: f for f in KINDS}
 
 
 def be_worker(

@@ -37,7 +37,7 @@ def test_the_trials_of_another_worker_are_known(tmp_path: Path) -> None:
     assert work(other, run, lambda number: tmp_path / str(number)) == 6
     known = mine.known()
     assert [k.number for k in known] == [0, 1, 3, 4, 5]
-    assert all(k.rungs == {4: 0.5} and k.points == 1 - k.f1 for k in known)
+    assert all(k.result.rungs == {4: 0.5} and k.result.points == 1 - k.result.f1 for k in known)
 
 
 def test_nothing_new_costs_one_short_reading(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from rich.console import Console
 
 from harness.record.result import Result
 from harness.search.attributes import result_of
-from harness.study import ledger, slots, status
+from harness.search.duplicates import Duplicate
+from harness.search.gate import Refused
+from harness.study import ledger, refused, slots, status
 from harness.study.study import Shared
 from harness.study.worker import work
 
@@ -69,6 +71,31 @@ def test_rate_and_end_follow_from_the_last_trials(url: str, tmp_path: Path) -> N
     page = text(seen)
     assert "3 of 9 trials finished; 0 running, 6 to go" in page and "expected end in 0:0" in page
     assert "no worker is running" in page
+
+
+def test_refused_candidates_are_counted_apart(url: str, tmp_path: Path) -> None:
+    """By kind, on the page, for machines and in the summary; they are no trials that were pruned or failed."""
+    shared = opened(url, 3)
+
+    def run(trial: optuna.Trial, earlier: int | None) -> Result:
+        if trial.number in (1, 2):
+            raise Refused("too dear", "gate: macs 2 over the limit 1", 1.0)
+        if trial.number == 4:
+            raise Duplicate(0, result_of(trial.study.get_trials()[0]), None)
+        return result(trial)
+
+    assert work(shared, run, lambda number: tmp_path / str(number)) == 3
+    seen = status.look(shared)
+    assert seen.trials == {"complete": 3} and seen.refused == {"too dear": 2, "duplicate": 1}
+    assert seen.to_dict()["refused"] == seen.refused
+    words = "3 candidates refused before training: 2 too dear, 1 duplicate"
+    page = text(seen)
+    assert words in page and "trials so far: 3 complete\n" in page
+    assert words == refused.words(refused.counts(shared.optuna.get_trials()))
+    assert refused.words({"too dear": 9, "duplicate": 3}) == (
+        "12 candidates refused before training: 9 too dear, 3 duplicates"
+    )
+    assert refused.words({}) == ""
 
 
 def test_who_is_at_work_and_who_is_silent(url: str, tmp_path: Path) -> None:

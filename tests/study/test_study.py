@@ -165,7 +165,7 @@ def test_a_worker_needs_no_more_than_the_name(url: str) -> None:
     settings = found.settings
     assert (settings.seed, settings.sampler, settings.duplicates, settings.trials) == (3, "random", "reuse", 7)
     assert isinstance(found.optuna.sampler, optuna.samplers.RandomSampler)
-    assert isinstance(found.optuna.pruner, optuna.pruners.NopPruner)
+    assert found.settings.pruner == "none"
 
 
 def test_a_worker_s_trials_are_those_of_the_study(url: str) -> None:
@@ -176,13 +176,13 @@ def test_a_worker_s_trials_are_those_of_the_study(url: str) -> None:
         data_name="digits", data_options=DigitsOptions(), space={}, proxy=proxy, competition=Competition(),
         gate=Gate(max_macs=9), study=Study(seed=5), latency_s=2.0, layout="contiguous", dtype="float32",
     ).with_data(dataset)  # fmt: skip
-    first = joined(url, made, seed=5)
+    first = joined(url, made, seed=5, pruner="none")
     tasks = [job(url).task(s.definition, dataset) for s in (first, joined(url, None))]
     wanted = subset(dataset, proxy, 5)
     for task in tasks:
         assert (task.train.names, task.score.names) == (wanted[0].names, wanted[1].names)
         assert (task.seed, task.gate, task.latency_s, task.objective) == (5, Gate(max_macs=9), 2.0, "points")
-        assert task.precision == Precision("contiguous", "float32")
+        assert (task.precision, task.pruner) == (Precision("contiguous", "float32"), "none")
     other = load_digits(DigitsOptions(seed=1))
     with pytest.raises(HarnessError, match="data.fingerprint: [0-9a-f]{16} in the study, [0-9a-f]{16} here"):
         first.definition.with_data(other)
@@ -376,6 +376,7 @@ def test_two_objectives_have_no_best(url: str) -> None:
         ({"name": ""}, "study.name=''"),
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),
         ({"pruner": "medium"}, "study.pruner: .*median"),
+        ({"pruner": "halving"}, "study.pruner: .*halving.*allowed: median, none"),
         ({"objective": "f2"}, "study.objective: .*allowed: f1, pareto, points"),
     ],
 )

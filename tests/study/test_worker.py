@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import optuna
 import pytest
 import torch
 from cheap import alone, check, ended, failed, opened, result, start
+from optuna.trial import TrialState
 
 from harness.errors import HarnessError
 from harness.record.result import Result
 from harness.search.attributes import result_of
 from harness.search.duplicates import Duplicate
-from harness.study import ledger, slots
+from harness.search.gate import Refused
+from harness.study import ledger, refused, slots
 from harness.study.worker import DRAWS, DiskFull, work
 from harness.train.fit import Diverged
 
@@ -156,6 +159,84 @@ def test_a_duplicate_is_replaced_or_its_result_is_reused(tmp_path: Path) -> None
     assert not failed(trials)
     assert [result_of(t).reused_from for t in trials] == [None, 0, None, 2]
     assert [t.value for t in trials[::2]] == [t.value for t in trials[1::2]]
+
+
+def gated(trial: optuna.Trial) -> Result:
+    """Refuse whatever is above 0.3."""
+    found = result(trial)
+    if (over := trial.params["x"] - 0.3) > 0:
+        raise Refused("too dear", f"gate: x {trial.params['x']:.2f} over the limit 0.3", over)
+    return found
+
+
+def test_a_refused_candidate_is_replaced_in_its_slot_and_counted_apart(url: str, tmp_path: Path) -> None:
+    """Every trial of the budget is trained, whatever the gate refuses meanwhile."""
+    shared = opened(url, 5)
+    assert alone(shared, tmp_path, gated) == 5
+    assert slots.counts(shared.engine, "cheap", 5) == {"free": 0, "leased": 0, "done": 5, "given_up": 0}
+    trials = shared.optuna.get_trials()
+    trained = [t for t in trials if t.state == TrialState.COMPLETE]
+    others = [t for t in trials if t.state != TrialState.COMPLETE]
+    assert len(trained) == 5 and len(others) >= 5 and all(t.params["x"] <= 0.3 for t in trained)
+    assert refused.counts(trials) == {"too dear": len(others)}
+    assert all(t.user_attrs["reason"].endswith("over the limit 0.3, replaced") for t in others)
+
+
+def test_samplers_keep_away_from_what_was_refused(lite: str, tmp_path: Path) -> None:
+    """The refused are infeasible by how far they are beyond the limit, which is where points would be better yet.
+
+    As failures they teach nothing: the control draws them for ever.
+    """
+    shared = opened(lite, 20)
+    shared.optuna.sampler = optuna.samplers.TPESampler(seed=0)
+    assert alone(shared, tmp_path, gated) == 20
+    trials = shared.optuna.get_trials()
+    out = [t for t in trials if refused.is_refused(t)]
+    assert all(t.state == TrialState.PRUNED and t.value is None for t in out)
+    assert all(t.constraints == {"gate": t.params["x"] - 0.3} for t in out)
+    control = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    for trial in (control.ask() for _ in trials):
+        with contextlib.suppress(Refused):
+            control.tell(trial, gated(trial).points)
+            continue
+        control.tell(trial, state=TrialState.FAIL)
+    taught = len(out) / len(trials)
+    untaught = sum(t.state == TrialState.FAIL for t in control.trials) / len(trials)
+    assert taught < 0.65 < 0.75 < untaught, (taught, untaught)  # at random 0.7
+
+
+def test_a_duplicate_teaches_samplers_nothing(lite: str, tmp_path: Path) -> None:
+    """What it repeats may be the best there is: it fails, which they pass over."""
+    shared = opened(lite, 3)
+    assert alone(shared, tmp_path, repeat) == 3
+    out = [t for t in shared.optuna.get_trials() if refused.is_refused(t)]
+    assert [(t.state, t.constraints) for t in out] == [(TrialState.FAIL, {})] * 2
+
+
+def test_a_slot_that_gets_nothing_but_refused_candidates_is_used_up(lite: str, tmp_path: Path) -> None:
+    """After so many draws, as pruned and with the reason: a limit that nothing meets ends the study."""
+
+    def dear(trial: optuna.Trial) -> Result:
+        result(trial)
+        raise Refused("too dear", "gate: macs 2 over the limit 1", 1.0)
+
+    shared = opened(lite, 2)
+    assert alone(shared, tmp_path, dear) == 2
+    trials = shared.optuna.get_trials()
+    assert refused.counts(trials) == {"too dear": 2 * DRAWS}
+    last = [t for t in trials if not refused.is_refused(t)]
+    why = f"gate: macs 2 over the limit 1; {DRAWS} candidates before it were refused, too: its slot is used up"
+    assert [(t.state, t.user_attrs["reason"]) for t in last] == [(TrialState.PRUNED, why)] * 2
+
+
+def test_a_trial_that_hangs_after_a_refused_one_is_the_one_that_fails(lite: str, tmp_path: Path) -> None:
+    """Its time counts from its own beginning, and its slot is given back with it: no trial stays running."""
+    assert ended(start(lite, 1, tmp_path, behaviour="refused_then_hang_deep", trial_s=0.5)) == -signal.SIGKILL
+    shared = opened(lite, 1)
+    out, hung = shared.optuna.get_trials()
+    assert refused.is_refused(out) and hung.state == TrialState.FAIL
+    assert hung.user_attrs["reason"].startswith("timed out: over 0.5 s (study.trial_s), in code")
+    assert slots.counts(shared.engine, "cheap", 1)["free"] == 1
 
 
 def test_a_space_of_nothing_but_duplicates_ends(lite: str, tmp_path: Path) -> None:
