@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+HOST = socket.gethostname()
 
 
 def write(
@@ -19,8 +23,10 @@ def write(
     open file. durable: through to the disk, so that it survives a power cut. mode: of the new file, which nobody else
     can read before it is set; less what the umask takes away.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    for left in _parts(path):
+        if _is_left(left):
+            left.unlink(missing_ok=True)
+    part = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.part")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             if callable(content):
@@ -45,8 +51,27 @@ def write_json(path: Path, plain: Any, *, durable: bool = False) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, and what killed writers have left of it."""
-    for file in (path, *path.parent.glob(f".{path.name}.*.part")):
+    for file in (path, *_parts(path)):
         file.unlink(missing_ok=True)
+
+
+def _parts(path: Path) -> list[Path]:
+    """List the unfinished files of this one's writers."""
+    return [*path.parent.glob(f".{glob.escape(path.name)}.*.part")]
+
+
+def _is_left(part: Path) -> bool:
+    """Tell whether a part's writer was a process of this host, or this one itself, that is no longer at it."""
+    host, _, pid = part.name.removesuffix(".part").rpartition(".")
+    if not host.endswith(f".{HOST}") or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's, which runs
+        return False
+    return int(pid) == os.getpid()
 
 
 def sync_folder(folder: Path) -> None:
