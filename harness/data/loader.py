@@ -26,8 +26,11 @@ def batches(
     epoch: int,
     rank: int = 0,
     world: int = 1,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,)), in an order of its own.
+    weights: np.ndarray | None = None,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,), weights (B,)), in an order of its own.
+
+    weights: float32 (N,) of the images; without them none are yielded, but None.
 
     Every batch has its own random stream from (seed, epoch, number): a resumed run sees the same images. The last,
     smaller batch is left out, unless it is the only one. Flips alternate: an image that is mirrored in one epoch isn't
@@ -41,13 +44,14 @@ def batches(
     count = max(1, len(labels) // size)
     mirrored = generator(seed, "flip").random(len(labels)) < 0.5
 
-    def make(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def make(number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         chosen = order[number * size : (number + 1) * size]
         plan = draw(len(chosen), pixels.shape[1], how, generator(seed, "augment", epoch, number))
         plan = replace(plan, mirrored=(mirrored[chosen] ^ (epoch % 2 == 1)) & how.flip)
         share = slice(rank, None, world)
         chosen, plan = chosen[share], plan.take(share)
-        return torch.from_numpy(follow(pixels[chosen], how, plan)), torch.from_numpy(labels[chosen])
+        heavy = None if weights is None else torch.from_numpy(weights[chosen])
+        return torch.from_numpy(follow(pixels[chosen], how, plan)), torch.from_numpy(labels[chosen]), heavy
 
     with ThreadPoolExecutor(1) as pool:
         ready = deque(pool.submit(make, i) for i in range(min(AHEAD, count)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,35 @@ class Images:
     """Labelled square images.
 
     pixels: uint8 (N, S, S, 3), RGB. labels: int64 (N,), an index into the classes; None where they are hidden, so that
-    no figure can be made of them. names: N unique ids.
+    no figure can be made of them. names: N unique ids. weights: float32 (N,), how much each counts in the loss; None
+    for 1 each. provenance: N texts that say what each comes from; None where all come from the data set as it is.
     """
 
     pixels: np.ndarray
     labels: np.ndarray | None
     names: tuple[str, ...]
+    weights: np.ndarray | None = None
+    provenance: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        counts = len(self.pixels), len(self.pixels if self.labels is None else self.labels), len(self.names)
-        if len(set(counts)) > 1:
-            raise ValueError("{} images, {} labels, {} names".format(*counts))
+        parts = {"images": self.pixels, "labels": self.labels, "names": self.names, "weights": self.weights,
+                 "provenances": self.provenance}  # fmt: skip
+        counts = {name: len(part) for name, part in parts.items() if part is not None}
+        if len(set(counts.values())) > 1:
+            raise ValueError(", ".join(f"{count} {name}" for name, count in counts.items()))
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, index: np.ndarray) -> Images:
         """Return the images at the given positions."""
-        labels = None if self.labels is None else self.labels[index]
-        return Images(self.pixels[index], labels, tuple(self.names[i] for i in index))
+        labels, weights = (None if part is None else part[index] for part in (self.labels, self.weights))
+        names, provenance = (part and tuple(part[i] for i in index) for part in (self.names, self.provenance))
+        return Images(self.pixels[index], labels, names, weights, provenance)
+
+    def with_pixels(self, pixels: np.ndarray) -> Images:
+        """Return the same images as other pixels show them, uint8 (N, S, S, 3)."""
+        return replace(self, pixels=pixels)
 
 
 @dataclass(frozen=True)
@@ -126,10 +136,15 @@ def pixel_hashes(pixels: np.ndarray) -> list[str]:
 
 def merge(first: Images, second: Images) -> Images:
     """Join two parts: the final training learns from train and validation together."""
+    both = (first, second)
+    weights = [np.ones(len(part), np.float32) if part.weights is None else part.weights for part in both]
+    provenance = [("",) * len(part) if part.provenance is None else part.provenance for part in both]
     return Images(
-        np.concatenate([first.pixels, second.pixels]),
-        np.concatenate([first.labels, second.labels]),
+        np.concatenate([part.pixels for part in both]),
+        np.concatenate([part.labels for part in both]),
         first.names + second.names,
+        None if first.weights is second.weights is None else np.concatenate(weights),
+        None if first.provenance is second.provenance is None else provenance[0] + provenance[1],
     )
 
 

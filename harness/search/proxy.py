@@ -61,4 +61,4 @@ def subset(dataset: Dataset, proxy: Proxy, seed: int) -> tuple[Images, Images]:
 
 def at(images: Images, resolution_px: int) -> Images:
     """Return the images resized to a resolution."""
-    return Images(resize(images.pixels, resolution_px), images.labels, images.names)
+    return images.with_pixels(resize(images.pixels, resolution_px))

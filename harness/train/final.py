@@ -77,7 +77,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     begun, candidate = _begin(plan), plan.candidate
     images = plan.dataset.train if plan.hold_out else merge(plan.dataset.train, plan.dataset.validation)
     how = Preprocessing(candidate.resolution_px, *statistics(images.pixels))
-    images = Images(resize(images.pixels, candidate.resolution_px), images.labels, images.names)
+    images = images.with_pixels(resize(images.pixels, candidate.resolution_px))
     precision = Precision(**begun["precision"])
     model = network(candidate, len(plan.dataset.classes), derive(plan.seed, "weights"))
     print(f"run {plan.folder}: {len(images)} images at {candidate.resolution_px} px, {candidate.recipe.epochs} epochs, "

@@ -98,15 +98,17 @@ def fit(
     for epoch in range(first, last):
         start, total = time.perf_counter(), 0.0
         model.train()
-        shares = batches(images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world)
-        for step, (x, y) in enumerate(shares):
+        shares = batches(
+            images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world, images.weights
+        )  # fmt: skip
+        for step, (x, y, weights) in enumerate(shares):
             done = (epoch * steps + step + 0.5) / (recipe.epochs * steps)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * SCHEDULES[recipe.schedule](done)
             x = precision.place(normalised(x, preprocessing, device))
             with precision.autocast(device):
                 logits = model(x)
-            loss = F.cross_entropy(logits.float(), y.to(device), label_smoothing=recipe.label_smoothing)
+            loss = _loss(logits.float(), y.to(device), weights, recipe.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             loss = _whole(model, loss.detach(), len(y) / min(recipe.batch, len(images)), world)
@@ -126,6 +128,16 @@ def fit(
             saved = time.monotonic()
             checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
     return judged.eval()
+
+
+def _loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, smoothing: float
+) -> torch.Tensor:  # fmt: skip
+    """Return the mean loss of a batch, each image by its weight; the sum is parted by images, not by weights."""
+    if weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (losses * weights.to(logits.device)).mean()
 
 
 def _check_shares(images: int, world: int) -> None:

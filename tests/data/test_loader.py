@@ -29,9 +29,9 @@ def numbered(count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_an_epoch_shows_no_image_twice_and_each_with_its_label(count: int, size: int, seed: int, epoch: int):
     """Whole batches only, but for a single small one; what is left out is less than a batch."""
     shown = list(batches(*numbered(count), PLAIN, size, seed, epoch))
-    labels = torch.cat([y for _, y in shown]).tolist()
+    labels = torch.cat([y for _, y, _ in shown]).tolist()
     assert len(set(labels)) == len(labels) == min(count, count // size * size or count)
-    for x, y in shown:
+    for x, y, _ in shown:
         assert (x[:, 0, 0, 0] == y).all() and x.dtype == torch.uint8 and len(x) == min(size, count)
 
 
@@ -39,7 +39,7 @@ def test_every_epoch_has_an_order_of_its_own():
     """The same (seed, epoch) gives the same batches, another epoch or seed others."""
 
     def labels(seed: int, epoch: int) -> list[int]:
-        return torch.cat([y for _, y in batches(*numbered(64), PLAIN, 16, seed, epoch)]).tolist()
+        return torch.cat([y for _, y, _ in batches(*numbered(64), PLAIN, 16, seed, epoch)]).tolist()
 
     assert labels(1, 0) == labels(1, 0)
     assert len({tuple(labels(s, e)) for s, e in ((1, 0), (1, 1), (2, 0))}) == 3
@@ -47,7 +47,7 @@ def test_every_epoch_has_an_order_of_its_own():
 
 def test_left_out_images_differ_from_epoch_to_epoch():
     """Ninety images at batch 64: over some epochs each image is seen."""
-    seen = [y for epoch in range(12) for _, y in batches(*numbered(90), PLAIN, 64, 0, epoch)]
+    seen = [y for epoch in range(12) for _, y, _ in batches(*numbered(90), PLAIN, 64, 0, epoch)]
     assert len(torch.cat(seen).unique()) == 90
 
 
@@ -58,7 +58,7 @@ def test_augmentation_depends_on_seed_epoch_and_batch_alone():
     how = Augment(2, 15, True, 0.25, 0.25)
 
     def images(epoch: int) -> torch.Tensor:
-        return torch.cat([x for x, _ in batches(pixels, labels, how, 16, 3, epoch)])
+        return torch.cat([x for x, _, _ in batches(pixels, labels, how, 16, 3, epoch)])
 
     assert torch.equal(images(1), images(1)) and not torch.equal(images(1), images(2))
 
@@ -73,7 +73,7 @@ def test_flips_alternate_between_epochs():
 
     def mirrored(epoch: int, flip: bool) -> np.ndarray:
         found = np.zeros(200, bool)
-        for x, y in batches(pixels, labels, Augment(0, 0, flip, 0.0), 50, 5, epoch):
+        for x, y, _ in batches(pixels, labels, Augment(0, 0, flip, 0.0), 50, 5, epoch):
             found[y] = (x[:, 0, -1, 0] == 255).numpy()
         return found
 
@@ -129,9 +129,18 @@ def test_the_shares_of_all_ranks_make_up_the_batch(count: int, size: int, world:
     ranks = [
         list(batches(pixels, labels, Augment(2, 9, True, 0.25, 0.25), size, seed, 1, r, world)) for r in range(world)
     ]
-    for number, (x, y) in enumerate(whole):
+    for number, (x, y, _) in enumerate(whole):
         shares = [rank[number] for rank in ranks]
         assert len(ranks[0]) == len(whole) and max(map(len, (s[1] for s in shares))) <= -(-len(y) // world)
-        found = {int(label): image for share in shares for image, label in zip(*share, strict=True)}
+        found = {int(label): image for share in shares for image, label in zip(*share[:2], strict=True)}
         assert sorted(found) == sorted(y.tolist()) and sum(len(s[1]) for s in shares) == len(y)
         assert all(torch.equal(found[int(label)], image) for image, label in zip(x, y, strict=True))
+
+
+def test_each_image_comes_with_its_weight():
+    """Whichever order an epoch has; without weights there are none."""
+    pixels, labels = numbered(40)
+    weights = labels.astype(np.float32) / 10
+    for _, y, heavy in batches(pixels, labels, PLAIN, 16, 0, 0, weights=weights):
+        assert heavy is not None and torch.allclose(heavy, y.float() / 10)
+    assert all(heavy is None for _, _, heavy in batches(pixels, labels, PLAIN, 16, 0, 0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.split import cut, cut_groups, stratified
+from harness.data.split import Images, cut, cut_groups, merge, stratified
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=200).map(np.array)
 SHARES = st.floats(0.05, 0.4)
@@ -89,3 +92,17 @@ def test_single_crops_are_cut_close_to_their_shares(seed):
     parts = cut_groups(labels, np.arange(175), (0.64, 0.16, 0.2), seed)
     for part, share in zip(parts, (0.64, 0.16, 0.2), strict=True):
         assert np.abs(np.bincount(labels[part], minlength=3) - share * np.array([100, 50, 25])).max() <= 1
+
+
+def test_weights_and_provenance_go_with_their_images():
+    """Whichever are taken, resized or joined; parts without them count 1 and come from nowhere else."""
+    pixels = np.zeros((4, 2, 2, 3), np.uint8)
+    plain = Images(pixels, np.arange(4), ("a", "b", "c", "d"))
+    rich = replace(plain, weights=np.float32([1, 2, 3, 4]), provenance=("web", "", "", "web"))
+    taken = rich.take(np.array([3, 1])).with_pixels(np.zeros((2, 8, 8, 3), np.uint8))
+    assert (taken.weights.tolist(), taken.provenance, taken.names) == ([4, 2], ("web", ""), ("d", "b"))
+    joined = merge(plain, rich)
+    assert joined.weights.tolist() == [1, 1, 1, 1, 1, 2, 3, 4] and joined.provenance == ("",) * 4 + rich.provenance
+    assert merge(plain, plain).weights is None and merge(plain, plain).provenance is None
+    with pytest.raises(ValueError, match="3 weights"):
+        replace(plain, weights=np.float32([1, 2, 3]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import CPU, digits, few, network, same, train
@@ -144,3 +146,13 @@ def test_averaged_weights_of_a_short_training_classify():
     how = Preprocessing(8, *statistics(data.train.pixels))
     f1 = macro_f1(data.validation.labels, predict(judged, data.validation.pixels, how, Precision()), 10)
     assert judged is not model and f1 > 0.6
+
+
+def test_an_image_without_weight_teaches_nothing():
+    """Whatever its label says; with its weight the label matters."""
+    images, recipe = few(64), Recipe(epochs=2, batch=16)
+    other = replace(images, labels=np.where(np.arange(64) < 32, (images.labels + 1) % 10, images.labels))
+    for half, alike in ((np.float32(0), True), (np.float32(0.5), False)):
+        weights = np.where(np.arange(64) < 32, half, np.float32(1))
+        first, second = (train(replace(part, weights=weights), recipe) for part in (images, other))
+        assert same(first, second) == alike
