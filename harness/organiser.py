@@ -42,7 +42,7 @@ def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
     data, settings = _apart(arguments)
     dataset = _dataset(Contest.of(rules), data)
     hosted = competitions.create(_open(settings), rules, dataset)
-    _told(hosted, as_json)
+    _print_state(hosted, as_json)
     if not as_json:
         sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
         print(f"{sizes}; terms {hosted.terms[:16]}\nnext:  python -m harness team add NAME")
@@ -71,14 +71,14 @@ def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("competition close", names)
     settings = _settings(arguments)
     engine = _open(settings)
-    _told(competitions.close(engine, settings.competition), as_json)
+    _print_state(competitions.close(engine, settings.competition), as_json)
 
 
 def _reopen(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("competition reopen", names)
     settings = _settings(arguments)
     engine = _open(settings)
-    _told(competitions.reopen(engine, settings.competition, settings.closes), as_json)
+    _print_state(competitions.reopen(engine, settings.competition, settings.closes), as_json)
 
 
 def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -158,8 +158,8 @@ def submissions(arguments: list[str], as_json: bool) -> None:
     engine = _open(settings)
     hosted = competitions.find(engine, settings.competition)
     mine = teams.find(engine, settings.team).id if settings.team else None
-    seen = entries.of(engine, hosted, mine, settings.last)
-    _show(terminal.entries(hosted, seen), [e.to_dict() for e in seen], as_json)
+    listed = entries.of(engine, hosted, mine, settings.last)
+    _show(terminal.entries(hosted, listed), [e.to_dict() for e in listed], as_json)
 
 
 def show_log(arguments: list[str], as_json: bool) -> None:
@@ -266,11 +266,11 @@ def serve(arguments: list[str], as_json: bool) -> None:
     bounds = Bounds(hosts=tuple(name.strip().lower() for name in names if name.strip()))
     app = create_app(_open(settings), Path(settings.board.files), settings.competition, bounds)
 
-    def told(address: str) -> None:
+    def announce(address: str) -> None:
         line = f"serving {app.title} at {address}, until Ctrl-C"
         print(json.dumps({"url": address}) if as_json else line, flush=True)
 
-    server.server(app, settings.host, settings.port, told).run()
+    server.server(app, settings.host, settings.port, announce).run()
 
 
 def _public(engine: Engine, hosted: Hosted) -> list[Any]:
@@ -367,7 +367,7 @@ def _number(name: str, text: str) -> float:
         raise HarnessError(f"{name}={text}: allowed: a number", f"set {name} to a number") from e
 
 
-def _told(hosted: Hosted, as_json: bool) -> None:
+def _print_state(hosted: Hosted, as_json: bool) -> None:
     state = "open" if hosted.open else "closed" if hosted.closed else "not open yet"
     if as_json:
         figures = {name: getattr(hosted, name) for name in ("name", "terms", "opens", "closes", "public_images")}

@@ -155,11 +155,11 @@ def submit(arguments: list[str], as_json: bool) -> None:
     from harness.web import client
 
     settings: config.Send = config.load("send", [a for a in arguments if "=" in a])
-    told = client.submit(Path(names[0]), settings.url, settings.token, debug=settings.debug, wait=settings.wait)
+    reply = client.submit(Path(names[0]), settings.url, settings.token, debug=settings.debug, wait=settings.wait)
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(reply, indent=2))
     else:
-        _console().print(client.drawn(told))
+        _console().print(client.drawn(reply))
 
 
 def measure(arguments: list[str], as_json: bool) -> None:

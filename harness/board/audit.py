@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness.board import log, store
-from harness.board.log import Line
+from harness.board.log import LogRow
 from harness.board.tables import Entry, Judgement
 
 FIGURES = ("f1", "f1_public", "f1_private", "ratio", "ratio_low", "ratio_high", "latency_ms", "macs", "size_bytes")
@@ -37,7 +37,7 @@ def audit(engine: Engine, head: str = "") -> Found:
     return Found(len(lines), lines[-1].hash if lines else "", wrong)
 
 
-def _read(connection: sa.Connection) -> tuple[list[Line], Sequence[Any], Sequence[Any]]:
+def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Sequence[Any]]:
     stored = sa.select(Entry.id, Entry.content).where(Entry.kind != "local").order_by(Entry.id)
     figures = [getattr(Judgement, name) for name in FIGURES]
     judged = sa.select(Judgement.id, Judgement.entry_id, *figures).join(Judgement.entry).where(Entry.kind != "local")
@@ -45,7 +45,7 @@ def _read(connection: sa.Connection) -> tuple[list[Line], Sequence[Any], Sequenc
     return log.read(connection), entries, connection.execute(judged.order_by(Judgement.id)).mappings().all()
 
 
-def _entries(lines: Sequence[Line], stored: Sequence[Any]) -> list[str]:
+def _entries(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
     logged = {d["entry"]: d["content"] for d in _details(lines, "submit")}
     found = {row["id"]: row["content"] for row in stored}
     return [
@@ -55,7 +55,7 @@ def _entries(lines: Sequence[Line], stored: Sequence[Any]) -> list[str]:
     ]
 
 
-def _verdicts(lines: Sequence[Line], stored: Sequence[Any]) -> list[str]:
+def _verdicts(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
     logged = {d["verdict"]: d for d in _details(lines, "finish")}
     found = {row["id"]: row for row in stored}
     differ = [n for n in found.keys() & logged.keys() if not _same(found[n], logged[n])]
@@ -70,5 +70,5 @@ def _same(row: Any, told: dict[str, Any]) -> bool:
     return row["entry_id"] == told["entry"] and all(row[name] == told[name] for name in FIGURES)
 
 
-def _details(lines: Sequence[Line], action: str) -> list[dict[str, Any]]:
+def _details(lines: Sequence[LogRow], action: str) -> list[dict[str, Any]]:
     return [json.loads(line.detail) for line in lines if line.action == action]

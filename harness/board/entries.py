@@ -28,7 +28,7 @@ LABELLED = ("perturbed",)
 
 
 @dataclass(frozen=True)
-class Seen:
+class EntryView:
     """An entry, with the latest verdict on it where there is one.
 
     team: its name. created: when it came in, seconds since 1970. ahead: how many are before it in the queue; None
@@ -77,7 +77,7 @@ class Seen:
         return asdict(self)
 
 
-def one(engine: Engine, hosted: Hosted, entry: int) -> Seen | None:
+def one(engine: Engine, hosted: Hosted, entry: int) -> EntryView | None:
     """Return an entry of a competition; None where there is none of this number."""
     found = _read(engine, hosted, Entry.id == entry, 1)
     return found[0] if found else None
@@ -85,7 +85,7 @@ def one(engine: Engine, hosted: Hosted, entry: int) -> Seen | None:
 
 def of(
     engine: Engine, hosted: Hosted, team: int | None = None, limit: int = 100, before: int | None = None
-) -> list[Seen]:
+) -> list[EntryView]:
     """List a competition's entries, or those of one team, the newest first.
 
     before: only those with a smaller id, to go on where an earlier list ended.
@@ -94,7 +94,7 @@ def of(
     return _read(engine, hosted, mine & (sa.true() if before is None else Entry.id < before), limit)
 
 
-def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: int) -> list[Seen]:
+def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: int) -> list[EntryView]:
     stored = [getattr(Entry, name) for name in STORED]
     measured = [getattr(Judgement, name) for name in MEASURED]
     query = sa.select(
@@ -104,7 +104,7 @@ def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: 
     query = query.join(Team, Team.id == Entry.team_id).outerjoin(Judgement, Judgement.id == Entry.verdict_id)
     query = query.where(Entry.competition_id == hosted.id, which).order_by(Entry.id.desc()).limit(limit)
     rows: Sequence[Any] = store.look(engine, lambda c: c.execute(query).mappings().all())
-    return [_seen(hosted, row) for row in rows]
+    return [_view(hosted, row) for row in rows]
 
 
 def _ahead() -> sa.ScalarSelect[int]:
@@ -117,10 +117,10 @@ def _ahead() -> sa.ScalarSelect[int]:
     return counted.scalar_subquery()
 
 
-def _seen(hosted: Hosted, row: Any) -> Seen:
+def _view(hosted: Hosted, row: Any) -> EntryView:
     f1 = {"scored": row["f1_shown"], "debug": row["f1"]}.get(row["kind"])
     hidden = row["f1_private"] if row["kind"] == "scored" and hosted.closed else None
-    return Seen(
+    return EntryView(
         **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")} | {"checks": _checks(hosted, row)},
         ahead=row["ahead"] if row["state"] == "WAITING" else None,
         f1=f1,

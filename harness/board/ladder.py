@@ -43,7 +43,7 @@ def place(connection: sa.Connection, hosted: Hosted, team: int, entry: int, foun
     shown = climb(best, found, hosted.competition, hosted.step)
     if shown is not None and row is not None:
         connection.execute(sa.update(Entry).where(Entry.id == row["id"]).values(placed=False))
-    values = {"placed": shown is not None, "f1_shown": _told(shown, found, hosted.step)}
+    values = {"placed": shown is not None, "f1_shown": _shown(shown, found, hosted.step)}
     connection.execute(sa.update(Entry).where(Entry.id == entry).values(values))
 
 
@@ -58,17 +58,17 @@ def again(connection: sa.Connection, hosted: Hosted, team: int) -> None:
 
 def standing(rows: Sequence[Any], rules: Competition, step: float) -> list[dict[str, Any]]:
     """Say what is shown of each entry of a team and which one is its place, from nothing but their verdicts."""
-    best, placed, told = None, None, []
+    best, placed, shown_f1 = None, None, []
     for row in rows:
         counts = row["state"] != "FAIL"
         shown = climb(best, _found(row), rules, step) if counts else None
         if shown is not None:
             best, placed = shown, row["id"]
-        told.append(_told(shown, _found(row), step) if counts else None)
-    return [{"f1_shown": f1, "placed": row["id"] == placed} for row, f1 in zip(rows, told, strict=True)]
+        shown_f1.append(_shown(shown, _found(row), step) if counts else None)
+    return [{"f1_shown": f1, "placed": row["id"] == placed} for row, f1 in zip(rows, shown_f1, strict=True)]
 
 
-def _told(shown: Figures | None, found: Figures, step: float) -> float | None:
+def _shown(shown: Figures | None, found: Figures, step: float) -> float | None:
     if shown is not None:
         return shown.f1
     return None if step else found.f1

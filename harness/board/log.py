@@ -24,7 +24,7 @@ CHAINED = ("id", "at", "actor", "action", "detail", "before")
 
 
 @dataclass(frozen=True)
-class Line:
+class LogRow:
     """One row. at: ISO 8601, by the database's clock. detail: canonical JSON. before: the hash of the row before."""
 
     id: int
@@ -73,19 +73,19 @@ def last(engine: Engine) -> int:
     return store.look(engine, lambda connection: connection.scalar(sa.select(sa.func.max(Log.id))) or 0)
 
 
-def rows(engine: Engine, last: int | None = None) -> list[Line]:
+def rows(engine: Engine, last: int | None = None) -> list[LogRow]:
     """List the rows, or the last few of them, the oldest first."""
     return store.look(engine, lambda connection: read(connection, last))
 
 
-def read(connection: sa.Connection, last: int | None = None) -> list[Line]:
+def read(connection: sa.Connection, last: int | None = None) -> list[LogRow]:
     """List the rows within a transaction."""
     columns = [getattr(Log, name) for name in (*CHAINED, "hash")]
     query = sa.select(*columns).order_by(Log.id.desc()).limit(last)
-    return [Line(*row) for row in connection.execute(query).all()][::-1]
+    return [LogRow(*row) for row in connection.execute(query).all()][::-1]
 
 
-def verify(lines: Sequence[Line], head: str = "") -> Bad | None:
+def verify(lines: Sequence[LogRow], head: str = "") -> Bad | None:
     """Return the first row that was changed, put in, or taken out; None where all fit.
 
     head: a hash that was noted earlier; the row that has it must still be there.

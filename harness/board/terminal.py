@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.board.competitions import Hosted
-from harness.board.entries import Seen
+from harness.board.entries import EntryView
 from harness.board.local import Key, Row
-from harness.board.log import Line
+from harness.board.log import LogRow
 from harness.board.quota import moment
 from harness.board.rescore import Change
 from harness.board.standings import Place
@@ -50,7 +50,7 @@ def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
     return drawn
 
 
-def entries(hosted: Hosted, seen: Sequence[Seen]) -> Table:
+def entries(hosted: Hosted, seen: Sequence[EntryView]) -> Table:
     """Draw entries, the newest first."""
     columns = ("entry", "team", "name", "kind", "state", "tries", "F1 shown", "latency ms", "when", "reason")
     drawn = Table(*columns, title=f"submissions: {hosted.name}")
@@ -71,7 +71,7 @@ def teams(listed: Sequence[Team]) -> Table:
     return drawn
 
 
-def log(lines: Sequence[Line]) -> Table:
+def log(lines: Sequence[LogRow]) -> Table:
     """Draw rows of the log, the oldest first."""
     drawn = Table("row", "when (UTC)", "who", "what", "detail", "hash", title="log")
     for line in lines:

@@ -1,7 +1,7 @@
 """The judge's loop: claim an entry, judge it, have it counted; whatever ends this process, no entry is lost by it.
 
 A debug entry goes the same way, but is scored, timed and audited on the validation images, whose labels everybody has:
-so its team is told all that the judge found.
+so its team learns all that the judge found.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LIMPING = 3
 OURS = "the judge failed on it; it doesn't count against your quota, and the organiser can have it judged again"
 
 Judge = Callable[..., Verdict]
-Tell = Callable[[str], None]
-Judging = Callable[[Claim, Tell], Verdict]
+Report = Callable[[str], None]
+Judging = Callable[[Claim, Report], Verdict]
 
 
 def name_of_this_worker() -> str:
@@ -60,13 +60,13 @@ def work(
     sandbox: str = "strict",
     wait: bool = True,
     stop: threading.Event | None = None,
-    tell: Tell = lambda line: print(line, flush=True),
+    report: Report = lambda line: print(line, flush=True),
 ) -> int:
     """Judge a competition's entries until `stop` is set; return how many were judged.
 
     root: of the files. cache: where the built reference network is kept. worker: another one for each process; made up
-    by default. judge: `submission.judge.judge`. wait: for further entries; else end where none waits. tell: is told of
-    each entry. A KeyboardInterrupt gives the entry in hand back, and so does an error while `stop` is set.
+    by default. judge: `judge.judge.judge`. wait: for further entries; else end where none waits. report: gets a
+    line of each entry. A KeyboardInterrupt gives the entry in hand back, and so does an error while `stop` is set.
 
     Raises:
         HarnessError: the data set isn't the competition's, or this judge fails on one entry after the other.
@@ -75,7 +75,7 @@ def work(
     check_data(hosted, dataset)
     public, published = hosted.contest.public_mask(dataset.test.labels), names_of(dataset.test.pixels)
 
-    def judging(claim: Claim, progress: Tell) -> Verdict:
+    def judging(claim: Claim, progress: Report) -> Verdict:
         rules = competitions.find(engine, hosted.name)  # which may have been changed
         return judge(
             files.folder(root, claim.content), dataset, rules.competition, cache, limits=rules.contest.limits(),
@@ -87,7 +87,7 @@ def work(
         try:
             claim = queue.claim(engine, worker, lease_s, hosted.id)
             if claim is not None:
-                well = _one(engine, claim, judging, lease_s, files.folder(root, claim.content), tell, stop)
+                well = _one(engine, claim, judging, lease_s, files.folder(root, claim.content), report, stop)
                 judged += 1
                 failures = set() if well else failures | {claim.entry}
             elif wait:
@@ -95,9 +95,9 @@ def work(
             else:
                 break
         except Away as e:
-            tell(f"{e.what}; going on")  # the entry, if one was in hand, is judged again
+            report(f"{e.what}; going on")  # the entry, if one was in hand, is judged again
         except KeyboardInterrupt:
-            _hand_back(engine, worker, tell)
+            _hand_back(engine, worker, report)
             raise
         if len(failures) >= LIMPING:
             what = f"this judge failed on {LIMPING} entries in a row, by no fault of theirs"
@@ -122,7 +122,7 @@ def _one(
     judging: Judging,
     lease_s: float,
     folder: Path,
-    tell: Tell,
+    report: Report,
     stop: threading.Event,
 ) -> bool:
     """Judge one entry; return False where it was the judge that failed."""
@@ -132,31 +132,32 @@ def _one(
         with _beating(engine, claim, lease_s):
             verdict = judging(claim, lambda stage: _show(engine, claim, stage))
         counted = queue.finish(engine, claim, verdict, PATIENT_S)
-        told = f"F1 {verdict.f1:.4f}, ratio {verdict.ratio:.4f}, {verdict.seconds:.1f} s"
+        outcome = f"F1 {verdict.f1:.4f}, ratio {verdict.ratio:.4f}, {verdict.seconds:.1f} s"
     except Refused as e:
         counted = queue.fail(engine, claim, e.reason, _words(e, folder, claim.kind), patience_s=PATIENT_S)
-        told = f"refused: {e.reason}: {e.what}"
+        outcome = f"refused: {e.reason}: {e.what}"
     except Away:
         raise
     except HarnessError as e:
-        well, counted, told = False, queue.fail(engine, claim, "judge", OURS, fault="judge"), f"the judge failed: {e}"
+        well, counted = False, queue.fail(engine, claim, "judge", OURS, fault="judge")
+        outcome = f"the judge failed: {e}"
     except Exception:  # a fault of ours: the entry isn't to blame, and the queue goes on
         if stop.is_set():  # the interrupt, which a driver has made an error of its own
             raise KeyboardInterrupt from None
         well, counted = False, queue.fail(engine, claim, "judge", OURS, fault="judge")
-        told = f"the judge failed:\n{traceback.format_exc()}"
-    tell(f"{head}: {told}{'' if counted else ' (too late: another judge has it)'}")
+        outcome = f"the judge failed:\n{traceback.format_exc()}"
+    report(f"{head}: {outcome}{'' if counted else ' (too late: another judge has it)'}")
     return well
 
 
-def _hand_back(engine: Engine, worker: str, tell: Tell) -> None:
+def _hand_back(engine: Engine, worker: str, report: Report) -> None:
     """Give back what this worker holds, though it had no answer yet that it does."""
     try:
         claim = queue.held(engine, worker)
         if claim is not None and queue.give_back(engine, claim):
-            tell(f"entry {claim.entry} ({claim.name}): given back")
+            report(f"entry {claim.entry} ({claim.name}): given back")
     except Away as e:
-        tell(f"{e.what}; an entry that was in hand is judged again once its lease has run out")
+        report(f"{e.what}; an entry that was in hand is judged again once its lease has run out")
 
 
 def _show(engine: Engine, claim: Claim, stage: str) -> None:

@@ -137,7 +137,7 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
 def _watch(shared: Shared, workers: Workers) -> None:
     """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
     shown: set[int] = set()
-    told: set[str] = set()
+    reported: set[str] = set()
     finished_at = None
     study, total = shared.optuna, shared.settings.trials
     try:
@@ -151,8 +151,8 @@ def _watch(shared: Shared, workers: Workers) -> None:
                         bar.write(line(trial))
                 bar.set_postfix_str(refused.words(refused.counts(trials)), refresh=False)
                 for name, words in ended.items():
-                    if words and name not in told:
-                        told.add(name)
+                    if words and name not in reported:
+                        reported.add(name)
                         ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
                         bar.write(f"{name}: {words}{'; the study goes on' if workers.running() else ''}")
                 left = _left(shared)
@@ -164,7 +164,7 @@ def _watch(shared: Shared, workers: Workers) -> None:
                     break
                 time.sleep(1)
     except KeyboardInterrupt:
-        deaf()  # a second Ctrl-C must not keep the workers from being told
+        deaf()  # a second Ctrl-C must not keep the workers from hearing of it
         raise
     finally:
         workers.stop()

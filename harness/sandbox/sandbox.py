@@ -130,17 +130,17 @@ def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
     }
     with ExitStack() as stack:
         file = stack.enter_context(open(content.file, "rb")).fileno() if content.file else None
-        told, telling = os.pipe()
-        stack.callback(os.close, told)
-        box = [*bubblewrap.arguments(readable, file, telling), *_ISOLATED, "/boot.py", json.dumps(orders)]
+        reader, writer = os.pipe()
+        stack.callback(os.close, reader)
+        box = [*bubblewrap.arguments(readable, file, writer), *_ISOLATED, "/boot.py", json.dumps(orders)]
         try:
-            process = stack.enter_context(_child(box, {}, [telling] if file is None else [telling, file]))
+            process = stack.enter_context(_child(box, {}, [writer] if file is None else [writer, file]))
         finally:
-            os.close(telling)
-        yield process, _pid(told, process), orders
+            os.close(writer)
+        yield process, _pid(reader, process), orders
 
 
-def _pid(told: int, process: subprocess.Popen[bytes]) -> int:
+def _pid(reader: int, process: subprocess.Popen[bytes]) -> int:
     """Find the boxed process's number here: it is the only child of the box's first process, which bubblewrap names.
 
     That one is bubblewrap's own, and root's in root's box: a process of another user would outlive bubblewrap's death,
@@ -151,8 +151,8 @@ def _pid(told: int, process: subprocess.Popen[bytes]) -> int:
         if time.monotonic() > end or process.poll() is not None:
             raise _no_box(process)
         if b"}" not in said:
-            ready, _, _ = select.select([told], [], [], 0.1)
-            said += os.read(told, 4096) if ready else b""
+            ready, _, _ = select.select([reader], [], [], 0.1)
+            said += os.read(reader, 4096) if ready else b""
             continue
         first = json.loads(said)["child-pid"]
         try:

@@ -18,7 +18,7 @@ from harness.search.proxy import Proxy
 SHARED_SETTINGS = ("objective", "sampler", "pruner", "duplicates", "seed")
 """Settings of `study.*` that change what a trial is or comes to."""
 LABELS = ("space.name", "proxy.name")
-"""Names that change no trial: they are told where something beside them differs."""
+"""Names that change no trial: they are shown where something beside them differs."""
 LISTED = 5
 """How many differences a message lists."""
 LACKS = object()

@@ -21,7 +21,7 @@ def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callab
 
     Optuna reads all of every running trial to learn that nothing is new; a count of the settled slots says it sooner.
     """
-    seen: dict[int, Known] = {}
+    found: dict[int, Known] = {}
     settled, name = -1, study.study_name
 
     def known() -> list[Known]:
@@ -31,8 +31,8 @@ def knowing(study: optuna.Study, engine: sa.Engine, patience_s: float) -> Callab
         if now != settled:
             settled = now
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                if trial.number not in seen and (result := result_of(trial)):
-                    seen[trial.number] = Known(trial.number, result)
-        return [seen[number] for number in sorted(seen)]
+                if trial.number not in found and (result := result_of(trial)):
+                    found[trial.number] = Known(trial.number, result)
+        return [found[number] for number in sorted(found)]
 
     return known

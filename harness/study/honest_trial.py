@@ -181,18 +181,18 @@ def _train(
     begun = resume.begun(folder) or task.precision or probe(model, train_px, candidate.recipe.batch, task.device)
     precision = resume.begin(folder, begun)
     journal, epochs = Journal(folder), candidate.recipe.epochs
-    seen = {row["epoch"]: row["f1"] for row in journal.rows() if "f1" in row}
+    f1_at = {row["epoch"]: row["f1"] for row in journal.rows() if "f1" in row}
     rungs = {round(epochs * share) for share in RUNGS} - {0, epochs}
 
     def on_epoch(epoch: Epoch) -> None:
         row = {"epoch": epoch.number, "loss": epoch.loss, "images_per_s": round(epoch.images_per_s, 1)}
         if epoch.number in rungs:
             found = predict_in_memory(epoch.model, score.pixels, small, precision)
-            seen[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
+            f1_at[epoch.number] = row["f1"] = macro_f1(score.labels, found, len(task.classes))
             row["points"] = scored(task.competition, cost, row["f1"])
         mirror.log(journal.log(**row))
         if epoch.number in rungs:
-            _look(trial, task, cost, seen, known)
+            _look(trial, task, cost, f1_at, known)
 
     try:
         trained = fit(
@@ -205,7 +205,7 @@ def _train(
         raise
     torch.save(trained.state_dict(), folder / "weights.pt")
     resume.forget(folder)
-    return _Trained(trained, whole, precision, seen)
+    return _Trained(trained, whole, precision, f1_at)
 
 
 def _look(trial: optuna.Trial, task: Task, cost: Cost, rungs: Mapping[int, float], known: Known) -> None:

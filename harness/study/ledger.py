@@ -29,7 +29,7 @@ from harness.study.study import Shared
 
 T = TypeVar("T")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-TOLD = "told now"
+COUNTED = "counted now"
 LETTING_GO_S = 10.0
 """How long one who wants to stop waits for a database that is away."""
 
@@ -57,9 +57,9 @@ def take(shared: Shared, owner: str, place: Callable[[int], Path]) -> Turn | Non
                 return *ours, None  # the commit that seemed to fail took effect
             return _taken(shared, connection, owner, place)
 
-        slot, trial, told = _step(shared, act)
-        if told is not None:
-            pending_results.clear(told)
+        slot, trial, recorded = _step(shared, act)
+        if recorded is not None:
+            pending_results.clear(recorded)
         if slot is None:
             return None
         if trial is not None:
@@ -167,7 +167,7 @@ def count(shared: Shared, slot: slots.Slot, outcome: Outcome) -> bool:
     try:
         return _step(shared, act)
     except UpdateFinishedTrialError:  # somebody failed it by hand
-        return replay(shared, outcome) == TOLD
+        return replay(shared, outcome) == COUNTED
 
 
 def give_back(shared: Shared, turn: Turn, reason: str, failed: bool) -> bool:
@@ -230,7 +230,7 @@ def replay(shared: Shared, outcome: Outcome) -> str:
     def act(connection: sa.Connection) -> str:
         row, trial = slots.locked(connection, slot.study, slot.number), storage.get_trial(outcome.trial)
         if trial.state in FINISHED:
-            return "was told before"
+            return "was recorded before"
         if row["state"] == "done":
             return "another trial was counted in its place"
         if row["state"] == "leased" and row["trial"] not in (None, outcome.trial):
@@ -242,7 +242,7 @@ def replay(shared: Shared, outcome: Outcome) -> str:
             number = _copied(shared, trial, outcome)
         token = row["token"] + (row["token"] != outcome.token)
         slots.overrule(connection, slots.Slot(slot.study, slot.number, token), number)
-        return TOLD
+        return COUNTED
 
     return _step(shared, act)
 

@@ -1,4 +1,4 @@
-"""What a trial came to, on the disk before it is told to the study: a worker that dies in between loses nothing."""
+"""What a trial came to, on the disk before it is in the database: a worker that dies in between loses nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(folder: Path, outcome: Outcome) -> None:
 
 
 def read(folder: Path) -> Outcome | None:
-    """Return the outcome that waits in a trial's folder to be told, if any."""
+    """Return the outcome that waits in a trial's folder to be recorded, if any."""
     try:
         raw = json.loads((folder / NAME).read_text())
     except FileNotFoundError:
@@ -42,12 +42,12 @@ def read(folder: Path) -> Outcome | None:
 
 
 def waiting(runs: Path) -> Iterator[tuple[Path, Outcome]]:
-    """List what waits in a study's folder to be told, with the folders of the trials."""
+    """List what waits in a study's folder to be recorded, with the folders of the trials."""
     for path in sorted(runs.glob(f"*/{NAME}")):
-        if outcome := read(path.parent):  # else its worker has told it meanwhile
+        if outcome := read(path.parent):  # else its worker has recorded it meanwhile
             yield path.parent, outcome
 
 
 def clear(folder: Path) -> None:
-    """Forget an outcome that was told."""
+    """Forget an outcome that was recorded."""
     (folder / NAME).unlink(missing_ok=True)

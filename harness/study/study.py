@@ -149,7 +149,7 @@ def differences(there: Shared, definition: Definition) -> list[Difference]:
     """List the settings that somebody has otherwise than a study; that the data are the same ones is seen elsewhere.
 
     Raises:
-        HarnessError: an earlier version made the study, and it can't be told.
+        HarnessError: an earlier version made the study, and what it was made with isn't known.
     """
     name = there.settings.name
     if not there.definition.is_whole:

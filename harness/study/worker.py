@@ -104,11 +104,11 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
 
 
 def _replay(shared: Shared, place: Place) -> None:
-    """Tell what workers have computed here that died before they could tell."""
+    """Record what workers have computed here that died before they could."""
     for folder, outcome in pending_results.waiting(place(0).parent):
         if outcome.study == shared.settings.name:
             became = ledger.replay(shared, outcome)
-            print(f"trial {folder.name}: computed by a worker that died before it could tell: {became}", flush=True)
+            print(f"trial {folder.name}: the result of a worker that died before recording it: {became}", flush=True)
             pending_results.clear(folder)
 
 
@@ -153,7 +153,7 @@ def _used_up(shared: Shared, turn: Turn, e: Refused, draw: int) -> Outcome:
 
 
 def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) -> int:
-    """Run one trial and tell how it ended; return 1 if it counts."""
+    """Run one trial and record how it ended; return 1 if it counts."""
     try:
         with _limited(shared, end):
             result = run(turn.trial, turn.earlier)
@@ -173,11 +173,11 @@ def _one(shared: Shared, turn: Turn, run: RunTrial, folder: Path, end: float) ->
 
 
 def _count(shared: Shared, turn: Turn, outcome: Outcome, folder: Path) -> int:
-    """Tell an outcome, which is on the disk before; return 1 if it counts."""
+    """Record an outcome, which is on the disk before; return 1 if it counts."""
     try:
         pending_results.write(folder, outcome)
     except OSError as e:  # the database may have room, where the run folder has none
-        print(f"trial {turn.trial.number}: {folder}: {e}; told without it", flush=True)
+        print(f"trial {turn.trial.number}: {folder}: {e}; recorded without it", flush=True)
     counted = ledger.count(shared, turn.slot, outcome)
     pending_results.clear(folder)
     if not counted:

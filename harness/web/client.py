@@ -35,23 +35,23 @@ ENDED = ("COMPLETE", "FAIL")
 
 @dataclass(frozen=True)
 class Board:
-    """A competition's server, asked with a team's token; told: is told what goes on."""
+    """A competition's server, asked with a team's token; announce: gets a line of what goes on."""
 
     client: httpx.Client
-    told: Callable[[str], None]
+    announce: Callable[[str], None]
 
     def ask(self, path: str) -> dict[str, Any]:
         """Read something."""
         return self._sure(lambda: self.client.get(path))
 
-    def send(self, folder: Path, debug: bool, seen: Callable[[int], None]) -> dict[str, Any]:
-        """Send an entry's files. seen: is told how many bytes of them have gone, from 0 again when sent anew."""
+    def send(self, folder: Path, debug: bool, sent: Callable[[int], None]) -> dict[str, Any]:
+        """Send an entry's files. sent: gets how many bytes of them have gone, from 0 again when sent anew."""
 
         def once() -> httpx.Response:
-            seen(0)
+            sent(0)
             with ExitStack() as open_files:
                 files = {
-                    part: (name, _Counted(open_files.enter_context((folder / name).open("rb")), seen))
+                    part: (name, _Counted(open_files.enter_context((folder / name).open("rb")), sent))
                     for part, name in FILES.items()
                 }
                 data = {"kind": "debug" if debug else "scored"}
@@ -73,7 +73,7 @@ class Board:
                 if not left:
                     fix = "nothing is lost: the same command goes on where this ended"
                     raise HarnessError(f"url={self.client.base_url}: no answer: {why}", fix) from e
-            self.told(f"no answer yet ({why}); again in {pause_s:.0f} s")
+            self.announce(f"no answer yet ({why}); again in {pause_s:.0f} s")
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
         raise AssertionError("unreachable")
@@ -82,14 +82,14 @@ class Board:
 class _Counted:
     """A file that tells how much of it was read; httpx takes its size and sends it piece by piece."""
 
-    def __init__(self, file: IO[bytes], seen: Callable[[int], None]) -> None:
-        self._file, self._seen = file, seen
+    def __init__(self, file: IO[bytes], sent: Callable[[int], None]) -> None:
+        self._file, self._sent = file, sent
         self.seek, self.tell, self.fileno = file.seek, file.tell, file.fileno
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._file.read(size)
         if chunk:
-            self._seen(len(chunk))
+            self._sent(len(chunk))
         return chunk
 
 
@@ -109,18 +109,18 @@ def submit(folder: Path, url: str, token: str, *, debug: bool = False, wait: boo
         mine = board.ask("/api/teams/me")
         kind = "debug" if debug else "scored"
         console.print(f"team {mine['team']['name']}: {mine['left'][kind]} {kind} entries left today", highlight=False)
-        with _progress(folder, console) as seen:
-            accepted = board.send(folder, debug, seen)
+        with _progress(folder, console) as sent:
+            accepted = board.send(folder, debug, sent)
         number = accepted["id"]
         words = "received" if accepted["new"] else "these very files were there already"
         console.print(f"entry {number}: {words}; {str(client.base_url).rstrip('/')}{accepted['url']}", highlight=False)
         return _watch(board, number, console) if wait else board.ask(f"/api/entries/{number}")
 
 
-def drawn(told: dict[str, Any]) -> Table:
+def drawn(reply: dict[str, Any]) -> Table:
     """Draw an entry for a terminal."""
-    entry = told["entry"]
-    rank = f", rank {told['rank']}" if told["rank"] else ""
+    entry = reply["entry"]
+    rank = f", rank {reply['rank']}" if reply["rank"] else ""
     table = Table("figure", "value", title=f"entry {entry['id']} ({entry['name']}): {entry['state']}{rank}")
     for name in FIGURES:
         if entry[name] is not None:
@@ -134,24 +134,24 @@ def drawn(told: dict[str, Any]) -> Table:
 def _watch(board: Board, number: int, console: Console) -> dict[str, Any]:
     with console.status("waiting") as live:
         while True:
-            told = board.ask(f"/api/entries/{number}")
-            entry = told["entry"]
+            reply = board.ask(f"/api/entries/{number}")
+            entry = reply["entry"]
             if entry["state"] in ENDED:
                 break
-            live.update(_spoken(told))
+            live.update(_spoken(reply))
             time.sleep(POLL_S)
     if entry["state"] == "FAIL":
         what, _, fix = (entry["message"] or "").partition("\n  do: ")
         now = fix or ("mend it" if entry["charged"] else "tell the organiser: `requeue` has it judged again")
         raise HarnessError(f"entry {number} was refused: {entry['reason']}: {what}", now)
-    return told
+    return reply
 
 
-def _spoken(told: dict[str, Any]) -> str:
-    entry = told["entry"]
+def _spoken(reply: dict[str, Any]) -> str:
+    entry = reply["entry"]
     if entry["state"] == "RUNNING":
         return f"being judged{': ' + entry['stage'] if entry['stage'] else ''}"
-    expected_s = told["expected_s"]
+    expected_s = reply["expected_s"]
     about = "" if expected_s is None else f", verdict in about {expected_s:.0f} s"
     return f"waiting: {entry['ahead']} before it{about}"
 
@@ -207,10 +207,10 @@ def _progress(folder: Path, console: Console) -> Iterator[Callable[[int], None]]
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)
 
-        def seen(size: int) -> None:
+        def sent(size: int) -> None:
             if size:
                 bar.update(task, advance=size)
             else:
                 bar.reset(task, total=total)
 
-        yield seen
+        yield sent

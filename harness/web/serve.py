@@ -41,25 +41,25 @@ class Prompt(H11Protocol):
         self._look = self.loop.call_later(HEAD_S, self._check)
 
 
-def server(app: FastAPI, host: str, port: int, told: Callable[[str], None]) -> uvicorn.Server:
+def server(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> uvicorn.Server:
     """Make a server, which `run()` starts, until Ctrl-C or SIGTERM.
 
-    told: is told the address once it is reachable. port: 0 takes a free one.
+    on_ready: gets the address once it is reachable. port: 0 takes a free one.
     """
     settings = uvicorn.Config(
         app, host, port, http=Prompt, ws="none", lifespan="off", server_header=False, log_level="info",
         limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=HEAD_BYTES, timeout_graceful_shutdown=10,
     )  # fmt: skip
-    return _Telling(settings, told)
+    return _Announcing(settings, on_ready)
 
 
-class _Telling(uvicorn.Server):
-    def __init__(self, settings: uvicorn.Config, told: Callable[[str], None]) -> None:
+class _Announcing(uvicorn.Server):
+    def __init__(self, settings: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
         super().__init__(settings)
-        self._told = told
+        self._on_ready = on_ready
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._told(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+            self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from harness.board import entries, queue, queue_stats, quota, standings, teams
 from harness.board.competitions import Hosted
-from harness.board.entries import Seen
+from harness.board.entries import EntryView
 from harness.board.standings import Place
 from harness.board.teams import Team
 from harness.rules.formulas import direction
@@ -109,7 +109,7 @@ class Queue:
 class Entry:
     """An entry. own: it is the asking team's, else only what the board shows is told. rank: on the board shown."""
 
-    entry: Seen
+    entry: EntryView
     own: bool
     rank: int | None
     expected_s: float | None
@@ -135,7 +135,7 @@ class Mine:
     picks: int
     picked: list[int]
     closed: bool
-    entries: list[Seen]
+    entries: list[EntryView]
     before: int | None
 
 
@@ -236,18 +236,18 @@ def entry(engine: Engine, boards: Boards, hosted: Hosted, number: int, who: Team
     Raises:
         Declined: there is none that this team may see.
     """
-    seen = entries.one(engine, hosted, number)
+    entry = entries.one(engine, hosted, number)
     places = {p.entry: p for p in boards.places(hosted, shown(hosted))[1]}
-    own = seen is not None and who is not None and seen.team_id == who.id
-    if seen is None or not (own or number in places):
+    own = entry is not None and who is not None and entry.team_id == who.id
+    if entry is None or not (own or number in places):
         raise missing(f"entry {number}")
     if not own:
-        seen = replace(seen, message=None, reason=None, checks={}, sizes={}, tries=0, picked=False)
+        entry = replace(entry, message=None, reason=None, checks={}, sizes={}, tries=0, picked=False)
     return Entry(
-        seen,
+        entry,
         own,
         places[number].rank if number in places else None,
-        _expected(seen.ahead, *queue_stats.pace(engine, hosted)),
+        _expected(entry.ahead, *queue_stats.pace(engine, hosted)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The judge's loop: whatever a judgement ends in, the entry has an end or another try, and its team is told."""
+"""The judge's loop: whatever a judgement ends in, the entry has an end or another try, and its team is lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from tcp_proxy import Wire
 
 from harness.board import competitions, entries, queue, quota, store, teams, worker
-from harness.board.entries import Seen
+from harness.board.entries import EntryView
 from harness.errors import HarnessError
 from harness.launch import judges
 from harness.record.verdict import Verdict
@@ -31,16 +31,16 @@ def well(folder: Path, *_: Any, progress: Callable[[str], None], **__: Any) -> V
 
 
 def run(engine: Engine, tmp_path: Path, judge: Callable[..., Verdict], **how: Any) -> tuple[int, list[str]]:
-    """Judge what waits; return how many were judged, and what was told."""
-    told: list[str] = []
+    """Judge what waits; return how many were judged, and what was lines."""
+    lines: list[str] = []
     found = competitions.find(engine, "squares")
     done = worker.work(
-        engine, tmp_path / "files", found, squares(), tmp_path, judge=judge, wait=False, tell=told.append, **how
+        engine, tmp_path / "files", found, squares(), tmp_path, judge=judge, wait=False, report=lines.append, **how
     )
-    return done, told
+    return done, lines
 
 
-def seen(engine: Engine) -> list[Seen]:
+def seen(engine: Engine) -> list[EntryView]:
     """List the entries, the oldest first."""
     return entries.of(engine, competitions.find(engine, "squares"))[::-1]
 
@@ -92,8 +92,8 @@ def test_figures_of_the_labels_are_in_no_message(lite: Engine, tmp_path: Path) -
     def judge(*_: Any, **__: Any) -> Verdict:
         raise Refused("perturbed", "F1 on private copies is 0.4321 lower", "learn the classes")
 
-    _, told = run(lite, tmp_path, judge)
-    assert "0.4321" in told[0]
+    _, lines = run(lite, tmp_path, judge)
+    assert "0.4321" in lines[0]
     assert "0.4321" not in str(seen(lite))
     assert "perturbed" in seen(lite)[0].message
 
@@ -121,7 +121,7 @@ def test_of_a_debug_entry_all_is_told(lite: Engine, tmp_path: Path) -> None:
     "fault", [HarnessError("the machine at /srv/secret is too noisy", "wait"), ZeroDivisionError()]
 )
 def test_the_judges_own_fault_costs_nothing(lite: Engine, tmp_path: Path, fault: Exception) -> None:
-    """Three tries, then it fails without a charge; nothing of the machine is told."""
+    """Three tries, then it fails without a charge; nothing of the machine is lines."""
     entry, _ = two(lite)
     calls: list[str] = []
 
@@ -241,7 +241,7 @@ def test_it_waits_until_it_is_told_to_stop(lite: Engine, tmp_path: Path) -> None
         return well(*rest, **how)
 
     threading.Timer(0.3, lambda: submit(lite, team.id, hosted, "late")).start()
-    done = worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, tell=lambda line: None)
+    done = worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, report=lambda line: None)
     assert done == 1
 
 
@@ -322,7 +322,7 @@ def test_an_interrupt_as_an_entry_is_claimed_gives_it_back(lite: Engine, tmp_pat
     monkeypatch.setattr(queue, "_claimed", struck)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=well, tell=said.append)
+        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=well, report=said.append)
     (entry,) = seen(lite)
     assert (entry.state, entry.tries, said) == ("WAITING", 0, ["entry 1 (a): given back"])
 
@@ -338,6 +338,6 @@ def test_an_interrupt_that_a_driver_made_an_error_of_gives_the_entry_back(lite: 
         raise RuntimeError("the interrupt, in other words")
 
     with pytest.raises(KeyboardInterrupt):
-        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, tell=lambda line: None)
+        worker.work(lite, tmp_path, hosted, squares(), tmp_path, judge=judge, stop=stop, report=lambda line: None)
     (entry,) = seen(lite)
     assert (entry.state, entry.tries) == ("WAITING", 0)

@@ -338,7 +338,7 @@ def blows(lines: list[dict[str, Any]]) -> dict[str, int]:
                 counts[f"SIGSTOP {where}"] += 1
         elif line["event"] == "away-end":
             counts["database away"] += 1
-        elif line["event"] == "replayed" and line["words"] == "told now":
+        elif line["event"] == "replayed" and line["words"] == "counted now":
             counts["replayed"] += 1
         elif line["event"] in ("told", "gave-back") and not line["ok"]:
             counts["came too late, refused"] += 1

@@ -93,7 +93,7 @@ def blind_replay() -> None:
             else:
                 ledger._tell(shared, outcome)
             slots.overrule(connection, slots.Slot(outcome.study, outcome.slot, outcome.token), number)
-            return ledger.TOLD
+            return ledger.COUNTED
 
         return ledger._step(shared, act)
 

@@ -122,7 +122,7 @@ class _Board:
 
     def judge(self) -> None:
         place = (self._engine, self._folder / "files", self._hosted, self._data, self._folder)
-        worker.work(*place, judge=self._score, wait=False, tell=lambda line: None)
+        worker.work(*place, judge=self._score, wait=False, report=lambda line: None)
 
     def _score(self, folder: Path, dataset: Dataset, rules: Any, cache: Path, public: np.ndarray, **_: Any) -> Verdict:
         found = predictions.read(folder / "predictions.csv", dataset.test.names, dataset.classes)

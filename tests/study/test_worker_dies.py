@@ -78,7 +78,7 @@ def test_a_result_counts_though_another_is_running_its_candidate_again(lite: str
     until((away / "inside").exists)
     shared = opened(lite, 1)
     ((_folder, outcome),) = pending_results.waiting(home)
-    assert ledger.replay(shared, outcome) == ledger.TOLD
+    assert ledger.replay(shared, outcome) == ledger.COUNTED
     assert ledger.replay(shared, outcome) == "another trial was counted in its place"
     (away / "go").touch()
     assert ended(second) == 0
@@ -95,7 +95,7 @@ def test_a_worker_killed_after_telling_is_counted_once(lite: str, tmp_path: Path
     assert ended(start(lite, 3, tmp_path)) == 0
     trials = check(opened(lite, 3), 3)
     assert len(trials) == 3 and trials[0].values == told.values
-    assert "was told before" in (tmp_path / "quick.txt").read_text()
+    assert "was recorded before" in (tmp_path / "quick.txt").read_text()
 
 
 def test_a_candidate_that_kills_three_workers_is_set_aside(lite: str, tmp_path: Path) -> None:
