@@ -82,7 +82,15 @@ def test_the_organisers_judge_maps_the_names_back_and_counts_the_verdict(
         number, _ = intake.take(engine, hosted, blind, "scored", inbox)
     said: list[str] = []
     worker.work(
-        engine, root, hosted, original, organiser / "cache", judge=judge, sandbox="unsafe", wait=False, report=said.append
+        engine,
+        root,
+        hosted,
+        original,
+        organiser / "cache",
+        judge=judge,
+        sandbox="unsafe",
+        wait=False,
+        report=said.append,
     )
     competitions.close(engine, "digits")
     judged = entries.one(engine, competitions.find(engine, "digits"), number)

@@ -25,6 +25,7 @@ from harness.launch import local, ray, start
 from harness.launch import slurm as launcher
 from harness.launch.launcher import Launch, Ray, Slurm
 from harness.study import slots
+from harness.study.refused import is_refused
 from harness.study.study import Shared, Study, load
 from harness.study.worker_process import Job
 
@@ -73,10 +74,10 @@ def begun(url: str, runs: Path, command: Popen[str], count: int = 1) -> list[Fro
 def check(url: str, trials: int) -> list[str]:
     """Make sure that exactly `trials` trials finished and none is left half-way; return why others failed.
 
-    Those that a noisy machine refused to time are left out: it is what the product does, and no launcher's doing.
+    Candidates that were refused before training were replaced, and use nothing of the budget. Those that a noisy machine refused to time are left out: it is what the product does, and no launcher's doing.
     """
     shared = load("ours", url)
-    found = shared.optuna.get_trials(deepcopy=False)
+    found = [t for t in shared.optuna.get_trials(deepcopy=False) if not is_refused(t)]
     states = Counter(t.state for t in found)
     counts = slots.counts(shared.engine, "ours", trials)
     assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}

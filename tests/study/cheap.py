@@ -22,6 +22,7 @@ from harness.record.result import Cost, Result
 from harness.search.gate import Refused
 from harness.study import ledger, pending_results, slots, worker
 from harness.study.definition import Definition
+from harness.study.refused import is_refused
 from harness.study.storage import PATIENCE_S
 from harness.study.study import Shared, Study, join
 
@@ -184,7 +185,7 @@ def alone(shared: Shared, folder: Path, run: Callable[[optuna.Trial], Result]) -
 def check(shared: Shared, trials: int) -> list[FrozenTrial]:
     """Make sure that exactly `trials` trials finished, each counted once, and that none is left half-way."""
     found = shared.optuna.get_trials(deepcopy=False)
-    states = Counter(t.state for t in found)
+    states = Counter(t.state for t in found if not is_refused(t))
     counts = slots.counts(shared.engine, "cheap", trials)
     assert counts == {"free": 0, "leased": 0, "done": trials, "given_up": 0}, f"budget unfinished: {counts}"
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == trials

@@ -33,6 +33,11 @@ with mirrored("offline", folder, **run) as mirror:
     mirror.summary({{"f1": 0.625}})
 print("trained to the end")
 """
+# waits for the service's death: one that is still dying may take and answer all that comes
+KILL = (
+    "import psutil; service = psutil.Process().children(recursive=True); assert service; "
+    "[p.kill() for p in service]; psutil.wait_procs(service, 60)"
+)
 
 
 def train(folder: Path, trouble: str = "", **environment: str) -> subprocess.CompletedProcess:
@@ -113,7 +118,7 @@ def test_disabled_writes_nothing(tmp_path: Path):
         ("", {"WANDB_PROJECT": "a/b"}, "Invalid project name"),
         ("", {"WANDB__FILE_STREAM_MAX_BYTES": "many"}, "validation error"),
         ("file", {}, "Not a directory"),
-        ("import psutil; [p.kill() for p in psutil.Process().children()]", {}, "Connection|pipe"),
+        (KILL, {}, "Connection|pipe"),
     ],
     ids=["refused-name", "odd-environment", "unwritable", "service-killed"],
 )
