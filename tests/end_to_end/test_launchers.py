@@ -74,7 +74,8 @@ def begun(url: str, runs: Path, command: Popen[str], count: int = 1) -> list[Fro
 def check(url: str, trials: int) -> list[str]:
     """Make sure that exactly `trials` trials finished and none is left half-way; return why others failed.
 
-    Candidates that were refused before training were replaced, and use nothing of the budget. Those that a noisy machine refused to time are left out: it is what the product does, and no launcher's doing.
+    Candidates that were refused before training were replaced, and use nothing of the budget. Trials that a noisy
+    machine refused to time are left out: it is what the product does, and no launcher's doing.
     """
     shared = load("ours", url)
     found = [t for t in shared.optuna.get_trials(deepcopy=False) if not is_refused(t)]
