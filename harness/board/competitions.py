@@ -195,7 +195,7 @@ def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[
 
 
 def _hosted(row: Mapping[str, Any]) -> Hosted:
-    rules = Competition(**(row["new_rules"] or row["rules"]))
+    rules = Competition.stored(row["new_rules"] or row["rules"])
     of_teams, of_judge = row["data_fingerprint"], row["judge_fingerprint"]
     return Hosted(
         id=row["id"], name=row["handle"], competition=rules, contest=Contest(**row["contest"]), digest=row["digest"],

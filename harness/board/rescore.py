@@ -39,7 +39,8 @@ def rescore(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
     the board was last ranked (`REVISIONS`). Readers see the old board or the new one, never a mixture.
 
     Raises:
-        HarnessError: a rule is one that entries were measured by, the formula is unknown, or nothing changes.
+        HarnessError: a rule is one that entries were measured by, the formula is unknown, a number is out of its
+            range, or nothing changes.
     """
     fixed = [name for name in rules if name in MEASURED]
     if fixed:
@@ -56,8 +57,8 @@ def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]
     lock = sa.select(tables.Team.id).order_by(tables.Team.id).with_for_update()  # no verdict comes in meanwhile
     teams = list(connection.scalars(lock))
     now = competitions.by_id(connection, hosted.id)
-    rules = replace(now.competition, **changes)
-    formula_of(rules)
+    formula_of(Competition(**changes))
+    rules = Competition.stored(now.competition.rules() | changes)
     after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.judge_fingerprint))
     if after.terms == now.terms:
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
