@@ -96,6 +96,8 @@ def test_it_is_closed_and_opened_again(lite: Engine) -> None:
         ({"pcks": 1}, "contest: unknown field 'pcks'\n.*did you mean 'picks'"),
         ({"opens": "2026-02-01", "closes": "2026-01-01"}, "isn't after opens"),
         ({"closes": "soon"}, "closes=soon: allowed: a time such as"),
+        ({"closes": "9999-12-31T23:59:59-23:00"}, "closes=9999-12-31T23:59:59-23:00: allowed: a time such as"),
+        ({"opens": "0001-01-01T00:00:00+23:00"}, "opens=0001-01-01T00:00:00.23:00: allowed: a time such as"),
         ({"data": {"name": "squares"}}, "contest: field 'data.options' is missing"),
         ({"data": {"name": "circles", "options": {}}}, "the data set given is 'squares'"),
         ({"split_seed": 0}, "contest.split_seed=0: is drawn by .*\n.*remove the line"),

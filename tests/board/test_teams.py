@@ -58,6 +58,14 @@ def test_a_token_isnt_lost_with_the_answer_to_its_commit(lite: Engine, monkeypat
         teams.add(lite, "anna")
 
 
+def test_what_people_score_for_themselves_is_no_team_with_a_token(lite: Engine) -> None:
+    """However it is written: it can't be found, revoked or given a token."""
+    for name in ("local", "LOCAL"):
+        for act in (teams.find, teams.renew, teams.revoke):
+            with pytest.raises(HarnessError, match=f"team '{name}': there is none"):
+                act(lite, name)
+
+
 def test_no_guess_is_let_in(lite: Engine) -> None:
     """Not the right beginning, not what is stored, nothing of an odd shape."""
     team, token = teams.add(lite, "anna")
