@@ -102,8 +102,9 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
     try:
         store.transact(engine, act)
     except IntegrityError as e:
-        what = f"competition {competition.name}: there is one of this name in this database"
-        raise HarnessError(what, "choose another name, or another board.url") from e
+        if find(engine, competition.name).terms != values["terms"]:  # else it is this one: its seed is no other's
+            what = f"competition {competition.name}: there is one of this name in this database"
+            raise HarnessError(what, "choose another name, or another board.url") from e
     return find(engine, competition.name)
 
 

@@ -26,8 +26,8 @@ def choose(engine: Engine, team: int, competition: int, entries: Sequence[int]) 
     """Choose these entries for the end, and no others.
 
     Raises:
-        HarnessError: one isn't this team's or is of another competition, can't count or is one too many, or the competition is closed; nothing is
-            changed then.
+        HarnessError: one isn't this team's or is of another competition, can't count or is one too many, or the
+            competition is closed; nothing is changed then.
     """
 
     def act(connection: sa.Connection) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hosting import CONTEST, REFERENCE, RULES, host, squares
+from hosting import CONTEST, REFERENCE, RULES, host, squares, twice
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -110,6 +110,17 @@ def test_a_wrong_setting_is_named(lite: Engine, changes: dict[str, object], reas
     """With what is allowed."""
     with pytest.raises(HarnessError, match=reason):
         host(lite, **changes)
+
+
+def test_a_competition_isnt_lost_with_the_answer_to_its_commit(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, by the transaction that seemed to fail; another of its name is refused as ever."""
+    monkeypatch.setattr(store, "transact", twice)
+    found = host(lite)
+    monkeypatch.undo()
+    assert competitions.hosted(lite)[0].terms == found.terms
+    assert [line.action for line in log.rows(lite)] == ["begin", "create"]
+    with pytest.raises(HarnessError, match="there is one of this name"):
+        host(lite)
 
 
 def test_a_name_that_cant_stand_in_an_address_is_refused(lite: Engine) -> None:

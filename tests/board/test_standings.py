@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hosting import RULES, host, judged, submit, verdict
+from hosting import RULES, host, judged, submit, twice, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from harness.board import competitions, picks, queue, standings, store, tables, teams
+from harness.board import competitions, log, picks, queue, standings, store, tables, teams
 from harness.board.rescore import Change, rescore
 from harness.board.standings import Place, ranked
 from harness.errors import HarnessError
@@ -212,6 +212,19 @@ def test_what_would_need_the_models_again_is_refused(lite: Engine, rules: dict[s
     """As is a formula that isn't known, or no change."""
     with pytest.raises(HarnessError, match=reason):
         rescore(lite, two_teams(lite), **rules)
+
+
+def test_a_board_is_ranked_anew_once_though_the_answer_is_lost(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes that were made are told; who asks for them again is refused as ever."""
+    hosted = two_teams(lite)
+    monkeypatch.setattr(store, "transact", twice)
+    changes = rescore(lite, hosted, formula="f1_squared_fps")
+    assert changes == [Change("quick", 2, 1, 2, 1), Change("exact", 1, 2, 1, 2)]
+    now = competitions.find(lite, hosted.name)
+    with pytest.raises(HarnessError, match="ranked by these rules already"):
+        rescore(lite, now, formula="f1_squared_fps")
+    monkeypatch.undo()
+    assert [line.action for line in log.rows(lite)].count("rescore") == 1
 
 
 def test_a_reader_sees_the_old_board_or_the_new_one(engine: Engine) -> None:
