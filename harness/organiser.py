@@ -212,7 +212,10 @@ def rescore(arguments: list[str], as_json: bool) -> None:
     engine = _open(settings)
     hosted = competitions.find(engine, settings.competition)
     changes = switch(engine, hosted, formula=formula, **changed)
-    _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
+    if changes or as_json:
+        _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
+    else:
+        print(f"{hosted.name} is ranked by {formula} now; no team's rank has changed")
 
 
 def backup(arguments: list[str], as_json: bool) -> None:

@@ -71,6 +71,7 @@ def test_an_organisers_day(
     (public,) = told(capsys, "standings", "competition=digits")
     assert (public["rank"], public["team"], public["entries"]) == (1, "Anna B", 1)
     assert told(capsys, "rescore", "f1_squared_fps") == []
+    assert "digits is ranked by f1_squared_fps now" in said(capsys, "rescore", "f1_squared_fps", "f1_floor=0.6")
     assert "competition digits: closed" in said(capsys, "competition", "close")
     (private,) = told(capsys, "standings", "--private")
     assert private["f1"] != public["f1"]
@@ -80,7 +81,7 @@ def test_an_organisers_day(
     assert told(capsys, "backup", f"to={place}/backup")["entries"] == 1
     head = told(capsys, "audit")["head"]
     assert "the log is whole" in said(capsys, "audit", f"head={head}")
-    assert [row["action"] for row in told(capsys, "log", "last=4")] == ["finish", "rescore", "close", "backup"]
+    assert [row["action"] for row in told(capsys, "log", "last=5")] == ["finish", *["rescore"] * 2, "close", "backup"]
     assert added["token"] not in said(capsys, "log")
     said(capsys, "requeue", str(entry))
     assert "open" in said(capsys, "competition", "reopen")
