@@ -272,3 +272,11 @@ def test_the_verbs_are_listed(tmp_path: Path):
     assert plain.returncode == asked.returncode == 0
     assert all(f"  {verb} " in plain.stdout for verb in ("front", "report", "score", "standings", "measure"))
     assert plain.stdout.strip() == asked.stdout.strip()
+
+
+def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
+    """In a shape that a shell takes; what wasn't given isn't carried on."""
+    given = ["study.name=ours", "runs=/my runs", "storage.url=sqlite:///x.db"]
+    assert config.carried(given, "runs", "storage.url", "board.url") == " runs='/my runs' storage.url=sqlite:///x.db"
+    assert config.carried([f"storage.url={SERVER}"], "runs", "storage.url") == " storage.url=..."
+    assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
