@@ -22,8 +22,10 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition) -> No
     if said := refused.words(refused.counts(trials)):
         print(said)
     if not best:
-        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if not refused.is_refused(t)})
-        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none was begun'}")
+        reasons = sorted(
+            {t.user_attrs["reason"] for t in trials if "reason" in t.user_attrs and not refused.is_refused(t)}
+        )
+        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none has ended'}")
         print(f"see:   {folder}/*/error.txt")
         return
     shown = front(finished(study)) if several else best
