@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from harness.study import slots, storage
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
+from harness.study.own_folder import MARK
 from harness.study.storage import PATIENCE_S, JointStorage
 
 DUPLICATES = ("replace", "reuse")
@@ -183,6 +185,7 @@ def _create(name: str, definition: Definition, direct: JointStorage, here: Mappi
         study = optuna.create_study(study_name=name, storage=direct, directions=directions)
         study.set_user_attr("definition", definition.to_dict())
         study.set_user_attr("here", dict(here))
+        study.set_user_attr(MARK, uuid.uuid4().hex)
 
 
 def load(name: str, url: str) -> Shared:
