@@ -272,3 +272,17 @@ def test_the_verbs_are_listed(tmp_path: Path):
     assert plain.returncode == asked.returncode == 0
     assert all(f"  {verb} " in plain.stdout for verb in ("front", "report", "score", "standings", "measure"))
     assert plain.stdout.strip() == asked.stdout.strip()
+
+
+@pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_a_time_that_nothing_can_be_timed_in_is_refused(root: str, value: str):
+    """Before a study or a training is begun with it."""
+    with pytest.raises(HarnessError, match=f"latency_s={float(value)}"):
+        config.load(root, [f"latency_s={value}"])
+
+
+def test_a_negative_number_of_threads_is_refused():
+    """Else torch raises an error of its own."""
+    with pytest.raises(HarnessError, match="threads=-1: allowed: a whole number"):
+        config.load("train", ["threads=-1"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, pick, within
 from harness.runtime.engines import RUNTIMES
 
+FORMULAS = ("boostcamp2021b", "boostcamp2021a", "f1_squared_fps", "rank_mean")
+"""The formulas by name; `rules.formulas` has them."""
 AUTO = "auto"
 """The runtime that stands for the fastest engine that computes the same."""
 PER_SECOND = "f1_squared_fps"
@@ -32,7 +35,7 @@ class Competition:
     contest: what only the organiser's side needs (`board.conditions.Contest`); no part of the rules behind scores.
 
     Raises:
-        HarnessError: there is no such runtime, or time_base or reference_ms isn't above 0.
+        HarnessError: there is no such runtime or formula, or a number is outside its range.
     """
 
     name: str = "digits"
@@ -51,10 +54,16 @@ class Competition:
 
     def __post_init__(self) -> None:
         pick(RUNTIMES | {AUTO: ""}, self.runtime, "competition.runtime")
-        if not self.time_base > 0:
+        pick(dict.fromkeys(FORMULAS), self.formula, "competition.formula")
+        for name in ("f1_target", "f1_floor", "agreement"):
+            within(getattr(self, name), 0, 1, f"competition.{name}")
+        within(self.f1_base, 0.01, 1, "competition.f1_base")
+        within(self.macs_base, 1, 1e18, "competition.macs_base")
+        within(self.threads, 1, 1024, "competition.threads", whole=True)
+        if not 0 < self.time_base < math.inf:
             raise HarnessError(f"competition.time_base={self.time_base}: allowed: above 0", "set it to 1, or how many "
                                "times the reference network's time the formula's base is")  # fmt: skip
-        if not self.reference_ms > 0:
+        if not 0 < self.reference_ms < math.inf:
             raise HarnessError(f"competition.reference_ms={self.reference_ms}: allowed: above 0", "set it to about "
                                "what one image takes the reference network on the judge's machine")  # fmt: skip
 

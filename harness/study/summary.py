@@ -16,7 +16,7 @@ from harness.study.study import finished
 
 
 def summarise(study: optuna.Study, folder: Path, competition: Competition) -> None:
-    """Print the best trials of a study and what to do next; say so where the best is so by time alone."""
+    """Print the best trials of a study and what to do next; say so where the best is so whatever its F1."""
     best, several = finished(study)[:5], len(study.directions) > 1
     trials = study.get_trials(deepcopy=False)
     if said := refused.words(refused.counts(trials)):

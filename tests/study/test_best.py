@@ -41,7 +41,7 @@ def test_the_best_by_time_alone_is_called_so() -> None:
     study = study_of((0.60, 0.9), (0.03, 0.2), (0.40, 0.8), competition=far)
     assert chosen(study, "best").number == 1
     words = doubt(study, far)
-    assert words.startswith("trial 1 is best by time alone: at F1 0.0300 boostcamp2021b hardly counts F1")
+    assert words.startswith("trial 1 is best whatever its F1: at 0.0300 boostcamp2021b hardly counts it")
     assert "trial 0 has F1 0.6000 at 4.5 times its latency; trial=best_f1" in words
 
 

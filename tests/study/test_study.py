@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import traceback
 from contextlib import closing
@@ -421,9 +422,15 @@ def test_two_objectives_have_no_best(url: str) -> None:
     ("wrong", "message"),
     [
         ({"trials": 0}, "study.trials=0: allowed: 1 or more"),
-        ({"lease_s": 1}, "study.lease_s=1: allowed: 5 or more"),
+        ({"lease_s": 1}, "study.lease_s=1: allowed: a number, 5 to"),
         ({"name": "a/b"}, "study.name='a/b': allowed: .*without blanks"),
         ({"name": ""}, "study.name=''"),
+        ({"name": ".."}, "study.name='..'"),
+        ({"name": "a\nb"}, "study.name='a.nb'"),
+        ({"name": "\u65e5" * 99}, "study.name=.*a folder's name"),
+        ({"hours": math.nan}, "study.hours=nan: allowed: a number, 0 to 1e.06"),
+        ({"trial_s": math.inf}, "study.trial_s=inf"),
+        ({"lease_s": math.nan}, "study.lease_s=nan"),
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),
         ({"pruner": "medium"}, "study.pruner: .*median"),
         ({"pruner": "halving"}, "study.pruner: .*halving.*allowed: median, none"),
