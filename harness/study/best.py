@@ -67,7 +67,7 @@ def _under(trials: Sequence[FrozenTrial], value: str, study: str) -> list[Frozen
         fastest = min(trials, key=lambda t: result_of(t).cost.latency_ms)
         raise HarnessError(
             f"trial={UNDER}={value}: no finished trial of {study} is that fast; the fastest, trial {fastest.number}, "
-            f"takes {result_of(fastest).cost.latency_ms:.4f} ms",
+            f"takes {result_of(fastest).cost.latency_ms:.6g} ms",
             "allow more ms, or search with gate.max_latency_ms and study.objective=f1",
         )
     return found

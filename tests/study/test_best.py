@@ -103,7 +103,7 @@ def test_they_choose_so_of_two_objectives_too() -> None:
         ("best_under_ms=fast", "trial=best_under_ms=fast: allowed: a number of ms above 0"),
         ("best_under_ms=-1", "allowed: a number of ms above 0"),
         ("best_under_ms=nan", "allowed: a number of ms above 0"),
-        ("best_under_ms=0.01", "no finished trial of s is that fast; the fastest, trial 0, takes 0.1000 ms"),
+        ("best_under_ms=0.01", "no finished trial of s is that fast; the fastest, trial 0, takes 0.1 ms"),
         ("7", "trial=7: not a finished trial of s; finished: 0, 1"),
     ],
 )
