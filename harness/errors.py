@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -38,9 +38,21 @@ def pick(table: Mapping[str, T], name: str, where: str) -> T:
     Raises:
         HarnessError: the name is unknown; the message lists those that are known.
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise HarnessError(
         f"{where}: unknown '{name}'; allowed: {', '.join(sorted(table))}",
-        f"{nearest(name, table)}use one of the names above",
+        f"{nearest(str(name), table)}use one of the names above",
     )
+
+
+def within(value: Any, low: float, high: float, where: str, *, whole: bool = False) -> None:
+    """Refuse what isn't a number from low to high, both included. whole: nor a whole one.
+
+    Raises:
+        HarnessError: it isn't; so it is with NaN, and with true and false, which are numbers to Python alone.
+    """
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise HarnessError(f"{where}={value!r}: allowed: {kind}, {low:,g} to {high:,g}", f"set {where} to such a one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, within
 from harness.launch.launcher import Ray, Slurm
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
@@ -84,6 +84,9 @@ class Tune:
     track: str = "offline"
     runs: str = "runs"
 
+    def __post_init__(self) -> None:
+        within(self.latency_s, 0.01, 3600, "latency_s")
+
 
 @dataclass
 class Train:
@@ -111,6 +114,10 @@ class Train:
     track: str = "offline"
     runs: str = "runs"
 
+    def __post_init__(self) -> None:
+        within(self.latency_s, 0.01, 3600, "latency_s")
+        within(self.threads, 0, 1024, "threads", whole=True)
+
 
 @dataclass
 class Submit:
@@ -130,6 +137,9 @@ class Submit:
     board: Board = field(default_factory=Board)
     runs: str = "runs"
     track: str = "offline"
+
+    def __post_init__(self) -> None:
+        within(self.latency_s, 0.01, 3600, "latency_s")
 
 
 @dataclass
@@ -176,6 +186,9 @@ class Organise:
     port: int = 8080
     hosts: str = ""
     runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        within(self.latency_s, 0.01, 3600, "latency_s")
 
 
 @dataclass

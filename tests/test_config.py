@@ -280,3 +280,17 @@ def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
     assert config.carried(given, "runs", "storage.url", "board.url") == " runs='/my runs' storage.url=sqlite:///x.db"
     assert config.carried([f"storage.url={SERVER}"], "runs", "storage.url") == " storage.url=..."
     assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
+
+
+@pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_a_time_that_nothing_can_be_timed_in_is_refused(root: str, value: str):
+    """Before a study or a training is begun with it."""
+    with pytest.raises(HarnessError, match=f"latency_s={float(value)}"):
+        config.load(root, [f"latency_s={value}"])
+
+
+def test_a_negative_number_of_threads_is_refused():
+    """Else torch raises an error of its own."""
+    with pytest.raises(HarnessError, match="threads=-1: allowed: a whole number"):
+        config.load("train", ["threads=-1"])

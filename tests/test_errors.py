@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError, nearest, pick
+from harness.errors import HarnessError, nearest, pick, within
 
 TABLE = {"sgd": 1, "adamw": 2}
 
@@ -22,6 +22,24 @@ def test_an_unknown_name_is_answered_with_place_choices_and_the_nearest():
     """The value, where it stood, what is allowed, what to do next."""
     with pytest.raises(HarnessError, match="recipe: unknown 'adam'; allowed: adamw, sgd\n  do: did you mean 'adamw'?"):
         pick(TABLE, "adam", "recipe")
+
+
+@pytest.mark.parametrize("name", [[], {}, None, 5])
+def test_what_is_no_text_is_no_name(name: object):
+    """A list can't even be looked up."""
+    with pytest.raises(HarnessError, match="here: unknown"):
+        pick(TABLE, name, "here")
+
+
+@pytest.mark.parametrize("value", [0.9, 3.1, float("nan"), float("inf"), True, None, "2", [2]])
+def test_a_number_outside_its_range_and_what_is_no_number_are_refused(value: object):
+    """NaN is neither below nor above; the ends are allowed."""
+    with pytest.raises(HarnessError, match=r"here=.*: allowed: a number, 1 to 3\n"):
+        within(value, 1, 3, "here")
+    within(1, 1, 3, "here")
+    within(3.0, 1, 3, "here")
+    with pytest.raises(HarnessError, match="a whole number"):
+        within(2.0, 1, 3, "here", whole=True)
 
 
 @given(st.text())

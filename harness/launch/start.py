@@ -29,7 +29,7 @@ from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
-from harness.study import ledger, refused, slots
+from harness.study import ledger, own_folder, refused, slots
 from harness.study.definition import Definition, listed
 from harness.study.study import Shared, differences, join, refuse, there_is
 from harness.study.worker_process import Job
@@ -60,6 +60,7 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     space.check(job.task(definition, dataset).searched())
     reference_model(definition.rules().reference, job.runs / "reference")
     shared = join(job.study, definition, job.url, definition.seed, job.patience_s, job.here)
+    own_folder.claim(shared.optuna, job.folder)
     _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
     _announce(job, how, dataset)
     del dataset  # each worker has its own
@@ -75,6 +76,7 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
         raise
     if left := _left(shared):
         print(f"{left} of {job.study.trials} trials are left: the same command goes on with them")
+        return shared
     _refuse_all_failed(shared, job)
     return shared
 
@@ -128,7 +130,7 @@ def _deadline(shared: Shared) -> float | None:
 
 
 def _refuse_all_failed(shared: Shared, job: Job) -> None:
-    """Say it as an error when not one trial of the budget went well."""
+    """Say it as an error when not one trial of the whole budget went well."""
     trials = [t for t in shared.optuna.get_trials(deepcopy=False) if not refused.is_refused(t)]
     if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
         return

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, within
 from harness.models.rounding import ceil8
 
 
@@ -43,6 +43,8 @@ class Stage:
         """Rebuild from plain values; unknown keys are the block's options, checked when it is built."""
         if not isinstance(raw, dict) or "block" not in raw:
             raise HarnessError(f"{where}: {raw!r} names no block", "write `block: conv` and its arguments")
+        for name in ("channels", "repeat"):
+            within(raw.get(name, 1), 0, 1e9, f"{where}.{name}", whole=True)
         known = {k: raw[k] for k in ("block", "channels", "repeat", "stride", "stride_on") if k in raw}
         return cls(**known, options={k: v for k, v in raw.items() if k not in known})
 
@@ -64,16 +66,19 @@ class ModelSpec:
         `depth_multiple` and `width_multiple` are worked into the stages, so that what is recorded is what is built.
         """
         stages = raw.get("stages") if isinstance(raw, dict) else None
-        if not stages:
+        if not stages or not isinstance(stages, list):
             raise HarnessError(f"{where}: no stages", "list at least one stage under `model.stages`")
         unknown = set(raw) - {"stages", "depth_multiple", "width_multiple"}
         if unknown:
             raise HarnessError(
                 f"{where}: unknown part '{sorted(unknown)[0]}'", "allowed: stages, depth_multiple, width_multiple"
             )
+        depth, width = (raw.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
+        within(depth, 0.01, 100, f"{where}.depth_multiple")
+        within(width, 0.01, 100, f"{where}.width_multiple")
         kept = [(i, s) for i, s in enumerate(stages) if s is not None]
         read = [Stage.from_dict(s, f"{where}.stages.{i}") for i, s in kept]
-        return cls(tuple(s.scaled(raw.get("depth_multiple", 1.0), raw.get("width_multiple", 1.0)) for s in read))
+        return cls(tuple(s.scaled(depth, width) for s in read))
 
     def digest(self) -> str:
         """Hash the canonical JSON (16 hex digits)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.augment import Augment
-from harness.errors import HarnessError, nearest
+from harness.errors import HarnessError, nearest, within
 from harness.models.course import read_course
 from harness.models.spec import ModelSpec
 from harness.record.recipe import Recipe
@@ -30,7 +30,7 @@ class Candidate:
     """A network, its input size, its augmentation and its recipe. weights: to begin with; None for random ones.
 
     Raises:
-        HarnessError: the recipe would write over the weights.
+        HarnessError: the resolution isn't one; the recipe would write over the weights.
     """
 
     model: ModelSpec
@@ -40,6 +40,7 @@ class Candidate:
     weights: Weights | None = None
 
     def __post_init__(self) -> None:
+        within(self.resolution_px, 1, 1024, "resolution_px", whole=True)
         if self.weights and self.recipe.start != "he":
             raise HarnessError(
                 f"recipe.start={self.recipe.start}: would write over the weights of {self.weights.name}",
@@ -63,6 +64,7 @@ class Candidate:
         Raises:
             HarnessError: a part is missing, unknown or out of range.
         """
+        _check_mapping(raw, where)
         for key in raw:
             if key not in PARTS:
                 raise HarnessError(
@@ -73,7 +75,7 @@ class Candidate:
                 raise HarnessError(f"{where}: no '{key}'", f"add `{key}:` beside {', '.join(raw) or 'nothing'}")
         return cls(
             ModelSpec.from_dict(raw["model"], f"{where}.model"),
-            int(raw["resolution_px"]),
+            raw["resolution_px"],
             _options(Augment, raw.get("augment", {}), f"{where}.augment"),
             _options(Recipe, raw.get("recipe", {}), f"{where}.recipe"),
             None if raw.get("weights") is None else _weights(raw["weights"], f"{where}.weights"),
@@ -90,14 +92,23 @@ def _weights(raw: Any, where: str) -> Weights:
     return Weights(str(raw["name"]), str(raw["sha256"]))
 
 
+def _check_mapping(raw: Any, where: str) -> None:
+    if not isinstance(raw, dict):
+        raise HarnessError(f"{where}: {raw!r}; allowed: a mapping", "write names with their values")
+
+
 def _options(kind: type, raw: dict[str, Any], where: str) -> Any:
+    _check_mapping(raw, where)
     allowed = list(kind.__dataclass_fields__)
     for key in raw:
         if key not in allowed:
             raise HarnessError(
                 f"{where}: unknown '{key}'; allowed: {', '.join(allowed)}", f"{nearest(key, allowed)}rename it"
             )
-    return kind(**raw)
+    try:
+        return kind(**raw)
+    except HarnessError as e:
+        raise HarnessError(f"{where}: {e.what}", e.fix) from e
 
 
 def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:

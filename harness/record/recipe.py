@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, pick, within
 
 OPTIMIZERS = {
     "sgd": ("lr", "momentum", "nesterov"),
@@ -13,6 +13,10 @@ OPTIMIZERS = {
     "muon": ("lr", "momentum", "sgd_lr"),
 }
 """The optimisers by name, each with its own parameters; `train.optimizers` builds them."""
+PARAMETERS = {
+    "lr": (1e-9, 1e3), "sgd_lr": (1e-9, 1e3), "momentum": (0, 0.99999), "beta1": (0, 0.99999), "beta2": (0, 0.99999)
+}  # fmt: skip
+"""What each number among them may be."""
 SCHEDULES = ("cosine", "onecycle", "linear")
 """The schedules of the learning rate, which `train.optimizers` has."""
 STARTS = ("he", "whitened")
@@ -39,20 +43,15 @@ class Recipe:
     start: str = "he"
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("epochs", 1, 100_000),
-            ("batch", 2, 65_536),
-            ("weight_decay", 0, 10),
-            ("label_smoothing", 0, 0.9),
-            ("ema", 0, 0.99999),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise HarnessError(
-                    f"recipe.{name}={value}: outside {low}..{high}", f"set recipe.{name} within {low}..{high}"
-                )
+        within(self.epochs, 1, 100_000, "recipe.epochs", whole=True)
+        within(self.batch, 2, 65_536, "recipe.batch", whole=True)
+        within(self.weight_decay, 0, 10, "recipe.weight_decay")
+        within(self.label_smoothing, 0, 0.9, "recipe.label_smoothing")
+        within(self.ema, 0, 0.99999, "recipe.ema")
         pick(dict.fromkeys(SCHEDULES), self.schedule, "recipe.schedule")
         pick(dict.fromkeys(STARTS), self.start, "recipe.start")
+        if not isinstance(self.optimizer, dict):
+            raise HarnessError(f"recipe.optimizer={self.optimizer!r}: allowed: name and parameters", "write both")
         allowed = set(pick(OPTIMIZERS, str(self.optimizer.get("name")), "recipe.optimizer.name"))
         given = set(self.optimizer) - {"name"}
         if given - allowed or "lr" not in given:
@@ -60,6 +59,15 @@ class Recipe:
             raise HarnessError(
                 f"recipe.optimizer {self.optimizer['name']}: {wrong}; it takes {', '.join(sorted(allowed))}",
                 "write the optimiser's own parameters under recipe.optimizer",
+            )
+        for name in sorted(given - {"nesterov"}):
+            low, high = PARAMETERS[name]
+            within(self.optimizer[name], low, high, f"recipe.optimizer.{name}")
+        nesterov = self.optimizer.get("nesterov", False)
+        if not isinstance(nesterov, bool) or (nesterov and self.optimizer.get("momentum") == 0):
+            raise HarnessError(
+                f"recipe.optimizer.nesterov={nesterov!r}: allowed: true or false, and true with a momentum above 0",
+                "set it to false",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def read_candidate(path: Path) -> Candidate:
         return Candidate.from_dict(json.loads(file.read_text()), str(file))
     except FileNotFoundError as e:
         raise HarnessError(f"candidate={path}: no such file", "give a run folder, or a candidate.json of one") from e
+    except UnicodeDecodeError as e:
+        raise HarnessError(f"{file}: not JSON (no text)", "give a candidate.json of a run folder") from e
     except json.JSONDecodeError as e:
         raise HarnessError(f"{file}:{e.lineno}: not JSON ({e.msg})", "write the file again") from e
 
@@ -55,13 +57,23 @@ def write_result(folder: Path, result: Result, preprocessing: Preprocessing, ver
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read what a trial, or a final training, came to; None before its end."""
+    """Read what a trial, or a final training, came to; None before its end.
+
+    Raises:
+        HarnessError: an earlier version wrote it, or it is damaged.
+    """
     if (folder / RUN).exists():
         return read_run(folder).metrics
     if not (folder / RESULT).exists():
         return None
-    raw = json.loads((folder / RESULT).read_text())
-    return Result.from_dict({f.name: raw[f.name] for f in fields(Result)})
+    try:
+        raw = json.loads((folder / RESULT).read_text())
+        return Result.from_dict({f.name: raw[f.name] for f in fields(Result)})
+    except (ValueError, TypeError, KeyError) as e:
+        raise HarnessError(
+            f"{folder / RESULT}: not a result that this version reads ({type(e).__name__}: {e})",
+            f"train its network again: python train.py candidate={folder} data=...",
+        ) from e
 
 
 def write_run(folder: Path, run: Run) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from harness.errors import within
 from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
 from harness.rules.formulas import better, figures, optimistic, points
@@ -32,6 +33,10 @@ class Gate:
     max_macs: int = 0
     max_parameters: int = 0
     max_latency_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            within(value, 0, 1e18, f"gate.{name}")
 
 
 @dataclass(frozen=True)

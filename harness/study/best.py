@@ -67,7 +67,7 @@ def _under(trials: Sequence[FrozenTrial], value: str, study: str) -> list[Frozen
         fastest = min(trials, key=lambda t: result_of(t).cost.latency_ms)
         raise HarnessError(
             f"trial={UNDER}={value}: no finished trial of {study} is that fast; the fastest, trial {fastest.number}, "
-            f"takes {result_of(fastest).cost.latency_ms:.4f} ms",
+            f"takes {result_of(fastest).cost.latency_ms:.6g} ms",
             "allow more ms, or search with gate.max_latency_ms and study.objective=f1",
         )
     return found
@@ -86,7 +86,7 @@ def _numbered(trials: Sequence[FrozenTrial], which: str, study: str) -> FrozenTr
 
 
 def doubt(study: optuna.Study, competition: Competition) -> str | None:
-    """Say that a study's best trial is the best by time alone; None where its points count its F1.
+    """Say that a study's best trial is the best whatever its F1; None where its points count it.
 
     So it is where its F1 has earned next to nothing of what the formula gives for F1, and another finished trial has a
     clearly higher one: far below the target the formula is flat, and the cheapest network wins.
@@ -99,7 +99,7 @@ def doubt(study: optuna.Study, competition: Competition) -> str | None:
     if mine.points is None or earned(competition, mine.cost, mine.f1) >= FLAT or not _clearly_higher(other, mine):
         return None
     return (
-        f"trial {best.number} is best by time alone: at F1 {mine.f1:.4f} {competition.formula} hardly counts F1, and "
+        f"trial {best.number} is best whatever its F1: at {mine.f1:.4f} {competition.formula} hardly counts it, and "
         f"trial {rival.number} has F1 {other.f1:.4f} at {other.cost.latency_ms / mine.cost.latency_ms:.3g} "
         "times its latency; trial=best_f1 or trial=best_under_ms=MS chooses by F1"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,15 +17,18 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, pick, within
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
 from harness.study import slots, storage
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
+from harness.study.own_folder import MARK
 from harness.study.storage import PATIENCE_S, JointStorage
 
+LONGEST = 1_000_000
+"""The most that a time may be set to, in its own unit: what timers and databases take."""
 DUPLICATES = ("replace", "reuse")
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -61,19 +65,12 @@ class Study:
         pick(PRUNERS, self.pruner, "study.pruner")
         pick(SAMPLERS, self.sampler, "study.sampler")
         pick(dict.fromkeys(DUPLICATES), self.duplicates, "study.duplicates")
-        for name in ("hours", "trial_s"):
-            if getattr(self, name) < 0:
-                raise HarnessError(f"study.{name}={getattr(self, name)}: allowed: 0 (no limit) or more", "set it to 0")
+        for name, least in (("hours", 0), ("trial_s", 0), ("lease_s", 5)):
+            within(getattr(self, name), least, LONGEST, f"study.{name}")
         self.deadline_at()
         if self.trials < 1:
             raise HarnessError(f"study.trials={self.trials}: allowed: 1 or more", "set study.trials=20")
-        if self.lease_s < 5:
-            raise HarnessError(f"study.lease_s={self.lease_s}: allowed: 5 or more", "set study.lease_s=60")
-        if not self.name or any(c in self.name for c in "/\\ '\"") or len(self.name) > 100:
-            raise HarnessError(
-                f"study.name={self.name!r}: allowed: up to 100 characters without blanks, quotes and slashes",
-                "set study.name=my-study",
-            )
+        _check_name(self.name)
 
     def deadline_at(self) -> float | None:
         """Return the deadline in seconds since 1970; without a zone it is this machine's time.
@@ -87,6 +84,20 @@ class Study:
             raise HarnessError(
                 f"study.deadline={self.deadline}: allowed: a date and time", "write study.deadline=2026-12-24T18:00"
             ) from None
+
+
+def _check_name(name: str) -> None:
+    """Refuse what can't be a folder's name; file systems count its bytes.
+
+    Raises:
+        HarnessError: it can't.
+    """
+    wrong = not name.isprintable() or any(c in name for c in "/\\ '\"") or name in (".", "..")
+    if not name or wrong or len(name) > 100 or len(name.encode()) > 200:
+        raise HarnessError(
+            f"study.name={name!r}: allowed: up to 100 characters without blanks, quotes and slashes, a folder's name",
+            "set study.name=my-study",
+        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ def _create(name: str, definition: Definition, direct: JointStorage, here: Mappi
         study = optuna.create_study(study_name=name, storage=direct, directions=directions)
         study.set_user_attr("definition", definition.to_dict())
         study.set_user_attr("here", dict(here))
+        study.set_user_attr(MARK, uuid.uuid4().hex)
 
 
 def load(name: str, url: str) -> Shared:

@@ -16,7 +16,7 @@ from harness.study.study import finished
 
 
 def summarise(study: optuna.Study, folder: Path, competition: Competition, carried: str = "") -> None:
-    """Print the best trials of a study and what to do next; say so where the best is so by time alone.
+    """Print the best trials of a study and what to do next; say so where the best is so whatever its F1.
 
     carried: settings that the next commands need to find the study, as `config.carried` gives them.
     """
@@ -25,8 +25,10 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition, carri
     if said := refused.words(refused.counts(trials)):
         print(said)
     if not best:
-        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if not refused.is_refused(t)})
-        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none was begun'}")
+        reasons = sorted(
+            {t.user_attrs["reason"] for t in trials if "reason" in t.user_attrs and not refused.is_refused(t)}
+        )
+        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none has ended'}")
         print(f"see:   {folder}/*/error.txt")
         return
     shown = front(finished(study)) if several else best

@@ -21,7 +21,7 @@ from harness.record.result import Result
 from harness.search.gate import Refused
 from harness.search.proxy import subset
 from harness.seed import derive
-from harness.study import honest_trial
+from harness.study import honest_trial, own_folder
 from harness.study.definition import Definition
 from harness.study.storage import PATIENCE_S
 from harness.study.study import Study, join
@@ -98,6 +98,7 @@ def _work(job: Job, number: int) -> None:
     gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
     seed = derive(job.study.seed, name_of_worker(), number, time.time_ns()) % 2**32
     shared = join(job.study, None, job.url, seed, job.patience_s)
+    own_folder.claim(shared.optuna, job.folder)  # on this machine, too, it must be the study's
     definition = shared.definition
     dataset = load(*definition.reader(job.here))
     definition.with_data(dataset)  # on this machine, too, they must be the study's

@@ -52,6 +52,16 @@ def test_before_its_end_there_is_no_result(tmp_path: Path) -> None:
     assert run_folder.read_result(tmp_path) is None
 
 
+@pytest.mark.parametrize("content", ['{"macs": 5, "f1": 0.5}', "{", "[]"])
+def test_a_result_of_an_earlier_version_is_named_as_such(tmp_path: Path, content: str) -> None:
+    """As a damaged one is; whoever hands its folder in is told so, too."""
+    place = trial(tmp_path)
+    (place / "result.json").write_text(content)
+    for read in (run_folder.read_result, run_folder.read_run):
+        with pytest.raises(HarnessError, match=r"00003/result.json: not a result that this version reads"):
+            read(place)
+
+
 def test_a_trials_folder_is_no_run_to_hand_in(tmp_path: Path) -> None:
     """The error says what it is, and the command that makes one of it."""
     place = trial(tmp_path)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
+from harness.rules.competition import FORMULAS as NAMES
 from harness.rules.competition import RANGES, Competition
 from harness.rules.formulas import FORMULAS, Figures, better, optimistic, points, points_of_board, ranks
 
@@ -75,11 +76,29 @@ def test_the_time_base_is_in_times_of_the_reference(entry: Figures, base: float)
     assert points(Competition(time_base=base), slower) == pytest.approx(points(Competition(), entry))
 
 
-@pytest.mark.parametrize("base", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("base", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_time_base_that_is_no_time_is_refused(base: float) -> None:
     """The value is named, and what it means."""
     with pytest.raises(HarnessError, match="competition.time_base=.*above 0"):
         Competition(time_base=base)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"formula": "boostcamp"}, {"f1_target": 95.0}, {"f1_target": float("nan")}, {"f1_floor": -0.1},
+        {"agreement": 99.5}, {"f1_base": 0.0}, {"macs_base": 0.0}, {"threads": 0}, {"threads": 1.5},
+    ],
+)  # fmt: skip
+def test_rules_that_nothing_can_be_scored_by_are_refused_before_anything_is(wrong: dict[str, object]) -> None:
+    """They failed every trial of a study, or made all its points NaN."""
+    with pytest.raises(HarnessError, match=f"competition.{next(iter(wrong))}"):
+        Competition(**wrong)
+
+
+def test_the_formulas_have_the_names_that_rules_may_choose() -> None:
+    """Two lists, for the rules are below the formulas."""
+    assert tuple(FORMULAS) == NAMES
 
 
 @given(alone, figures, st.floats(0, 1))

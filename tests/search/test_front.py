@@ -72,8 +72,12 @@ def test_the_table_shows_figures_and_blocks() -> None:
 
 def test_a_study_without_a_finished_trial_says_where_the_reasons_are(tmp_path: Path, capsys: Any) -> None:
     """No empty table."""
-    summarise(optuna.create_study(study_name="s"), tmp_path, Competition())
+    study = optuna.create_study(study_name="s")
+    summarise(study, tmp_path, Competition())
     assert f"{tmp_path}/*/error.txt" in capsys.readouterr().out
+    study.ask()
+    summarise(study, tmp_path, Competition())
+    assert "no trial of study s went to its end: none has ended" in capsys.readouterr().out
 
 
 def test_a_study_that_trained_nothing_says_why(tmp_path: Path, capsys: Any) -> None:

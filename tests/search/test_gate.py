@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import HarnessError
 from harness.record.result import Cost, Result
 from harness.rules.competition import Competition
 from harness.rules.formulas import better, figures, points
@@ -39,6 +40,13 @@ def reason(act: Callable[[], None]) -> str | None:
         assert e.excess > 0
         return str(e)
     return None
+
+
+@pytest.mark.parametrize("wrong", [{"max_macs": -1}, {"max_parameters": -5}, {"max_latency_ms": float("nan")}])
+def test_a_limit_that_is_none_is_refused(wrong: dict[str, float]) -> None:
+    """Below 0 it refused every candidate; as NaN, none."""
+    with pytest.raises(HarnessError, match=f"gate.{next(iter(wrong))}=.*allowed: a number, 0 to"):
+        Gate(**wrong)
 
 
 def test_limits_hold_and_zero_is_none() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import traceback
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -21,12 +23,17 @@ from harness.data.folder import FolderOptions
 from harness.errors import HarnessError
 from harness.launch import start
 from harness.launch.launcher import Launch
+from harness.record.candidate import Candidate
+from harness.record.run_folder import write_candidate
 from harness.rules.competition import Competition
 from harness.search.front import front
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy, subset
+from harness.study import worker_process
 from harness.study.best import chosen
 from harness.study.definition import SHARED_SETTINGS, Definition
+from harness.study.pending_results import Outcome
+from harness.study.pending_results import write as write_outcome
 from harness.study.status import look
 from harness.study.study import Shared, Study, differences, finished, join, load
 from harness.study.worker_process import Job
@@ -48,6 +55,8 @@ SPACE = {
 COMPETITION = Competition(
     reference={"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 10}
 )
+
+CANDIDATE = Candidate.from_dict({"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8})
 
 
 @pytest.fixture
@@ -265,6 +274,48 @@ def test_a_command_that_names_other_settings_is_refused_and_one_that_names_none_
     )
 
 
+def test_a_folder_with_the_runs_of_another_study_of_the_name_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose database was removed, as a rule: trial 0 would go on from its trial 0's checkpoint, rungs and result."""
+    gone = SimpleNamespace(ended=lambda: {"host-1": ""}, running=lambda: 0, stop=lambda: None)
+    monkeypatch.setitem(start.LAUNCHERS, "local", lambda *_: gone)
+    runs = tmp_path / "runs"
+    started(url, runs, [])
+    write_candidate(runs / "ours" / "00000", CANDIDATE)
+    started(url, runs, [])  # the same study goes on
+    started(f"{url}2", tmp_path / "elsewhere", [])
+    with pytest.raises(HarnessError, match="study.name=ours: .*/ours holds the runs of another study of this name"):
+        started(f"{url}2", runs, [])
+    (runs / "ours" / "study.json").unlink()  # as an earlier version left it
+    with pytest.raises(HarnessError, match="holds the runs of another study"):
+        started(f"{url}2", runs, [])
+
+
+def test_a_worker_on_another_machine_looks_at_its_own_folder(url: str, tmp_path: Path) -> None:
+    """Nobody has looked at it before."""
+    shared = joined(url)
+    write_outcome(tmp_path / "ours" / "00000", Outcome("ours", 0, 1, 1, "COMPLETE", (0.1,), {}))
+    mine = replace(job(url), study=Study(name="ours"), runs=tmp_path)
+    with pytest.raises(HarnessError, match="holds the runs of another study"):
+        worker_process._work(mine, 0)
+    assert len(shared.optuna.trials) == 0
+
+
+def test_a_study_whose_time_is_over_has_not_failed(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though not one of its trials went to its end: the same command goes on with them. No worker need come so far."""
+    gone = SimpleNamespace(ended=lambda: {"host-1": ""}, running=lambda: 0, stop=lambda: None)
+    monkeypatch.setitem(start.LAUNCHERS, "local", lambda *_: gone)
+    shared = started(url, tmp_path, [], deadline="2020-01-01")
+    assert "1 of 1 trials are left: the same command goes on with them" in capsys.readouterr().out
+    with shared.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE harness_slots SET state = 'given_up'"))
+    with pytest.raises(HarnessError, match="study digits: every trial failed"):
+        start._refuse_all_failed(shared, job(url))
+
+
 def test_a_study_and_its_definition_come_into_being_together(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who dies in between leaves nothing that others would stumble over; who comes second joins what is there."""
     real = optuna.Study.set_user_attr
@@ -387,9 +438,15 @@ def test_two_objectives_have_no_best(url: str) -> None:
     ("wrong", "message"),
     [
         ({"trials": 0}, "study.trials=0: allowed: 1 or more"),
-        ({"lease_s": 1}, "study.lease_s=1: allowed: 5 or more"),
+        ({"lease_s": 1}, "study.lease_s=1: allowed: a number, 5 to"),
         ({"name": "a/b"}, "study.name='a/b': allowed: .*without blanks"),
         ({"name": ""}, "study.name=''"),
+        ({"name": ".."}, "study.name='..'"),
+        ({"name": "a\nb"}, "study.name='a.nb'"),
+        ({"name": "\u65e5" * 99}, "study.name=.*a folder's name"),
+        ({"hours": math.nan}, "study.hours=nan: allowed: a number, 0 to 1e.06"),
+        ({"trial_s": math.inf}, "study.trial_s=inf"),
+        ({"lease_s": math.nan}, "study.lease_s=nan"),
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),
         ({"pruner": "medium"}, "study.pruner: .*median"),
         ({"pruner": "halving"}, "study.pruner: .*halving.*allowed: median, none"),
