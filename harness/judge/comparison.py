@@ -1,10 +1,11 @@
 """Whether two entries can be told apart: by F1 and time together, each as uncertain as it is. The one place that says.
 
 Of each entry a thousand draws of its points are made. F1: the bootstrap's draws of the very images that it was scored
-on, moved so that their mean is the F1 that the board shows (resampled macro-F1 is lower where classes are rare). Time:
-the ratio's 95 % interval, taken for that of a log-normal error of its own. Two entries are told apart if the same one
-has better points in more than 99.5 % of the draws: a two-sided test at 1 %, not at 5 %, because the first of a group is
-the luckiest of several, and is held against all of them.
+on, moved so that their mean is the F1 that the board shows (resampled macro-F1 is lower where classes are rare), with
+an error added where they hardly differ, as of an entry that makes no mistake. Time: the ratio's 95 % interval, taken
+for that of a log-normal error of its own. Two entries are told apart if the same one has better points in more than
+99.5 % of the draws: a two-sided test at 1 %, not at 5 %, because the first of a group is the luckiest of several, and
+is held against all of them.
 
 Where there are no draws of F1 (judged by an older harness, or not to be used: `board.standings`), it errs as the share
 of right ones among so many images would, and independently of the other entry: more, as a rule, than on the same
@@ -94,6 +95,9 @@ def groups(points: np.ndarray) -> list[int]:
 def _f1(entry: Measured) -> np.ndarray:
     if entry.draws is not None:
         moved = entry.draws + (entry.f1 - entry.draws.mean())
+        # who makes no mistake on these images would make some on others, of which resampling knows nothing
+        least = PRIOR / (entry.images + 2 * PRIOR) ** 2 if entry.images else 0.0
+        moved = moved + np.sqrt(max(0.0, least - moved.var())) * _errors(entry.number)[0]
     elif entry.images:
         share = (entry.f1 * entry.images + PRIOR) / (entry.images + 2 * PRIOR)
         deviation = np.sqrt(share * (1 - share) / (entry.images + 2 * PRIOR))

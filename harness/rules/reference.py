@@ -45,12 +45,16 @@ def built(reference: dict[str, Any]) -> torch.nn.Module:
     return build(spec, reference["classes"], reference["resolution_px"])
 
 
+MOST = {"resolution_px": 1024, "classes": 100_000}
+"""What a reference network may have at most: a larger one would take all memory before it is refused."""
+
+
 def _check(reference: dict[str, Any]) -> None:
     fix = "choose a competition that has one, such as competition=digits, or write its model, resolution_px and classes"
     for key, kind in (("model", dict), ("resolution_px", int), ("classes", int)):
         if key not in reference:
             raise HarnessError(f"competition.reference: no '{key}'; there is {', '.join(reference) or 'nothing'}", fix)
         value = reference[key]
-        if type(value) is not kind or (kind is int and value < 1):
-            allowed = "a mapping" if kind is dict else "a whole number of at least 1"
+        if type(value) is not kind or (kind is int and not 1 <= value <= MOST[key]):
+            allowed = "a mapping" if kind is dict else f"a whole number, 1 to {MOST[key]:,}"
             raise HarnessError(f"competition.reference.{key}={value!r}: allowed: {allowed}", fix)

@@ -92,6 +92,22 @@ def test_the_same_images_tell_more_than_their_number() -> None:
     assert not told_apart(replace(a, draws=None), replace(b, draws=None))
 
 
+def right_but_for(misses: int, images: int, number: int) -> Measured:
+    """Make up an entry that errs in so many of the images."""
+    labels = np.arange(images) % 2
+    predicted = np.where(np.arange(images) < misses, 1 - labels, labels)
+    kept = bootstrap.draws(labels, predicted, 2, "misses")
+    f1 = macro_f1(labels, predicted, 2)
+    return Measured(number, f1, 1.0, 0.99, 1.01, 1e6, kept, images)
+
+
+def test_who_makes_no_mistake_isn_t_certain_either() -> None:
+    """All of two images, or five more than another of a hundred, prove little; thirty more prove it."""
+    assert not told_apart(right_but_for(0, 2, 1), right_but_for(2, 2, 2))
+    assert not told_apart(right_but_for(0, 100, 1), right_but_for(5, 100, 2))
+    assert told_apart(right_but_for(0, 100, 1), right_but_for(30, 100, 2))
+
+
 def test_a_chain_of_near_ones_is_several_groups() -> None:
     """Each can't be told from its neighbour; the leader of a group decides, so they aren't all first."""
     chain = [Measured(n, 0.9, 1 + n / 100, (1 + n / 100) * 0.98, (1 + n / 100) * 1.02, 1e6) for n in range(12)]
