@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> None:
         )
     from harness.data.sets import load
     from harness.record.run_folder import read_run
+    from harness.study.definition import parted
     from harness.submission.pack import pack
 
     run = read_run(Path(folder))
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> None:
     content = run.to_dict() | {"metrics": run.metrics.figures()}  # an entry says its figures, not the counts behind
     entry = pack(Path(folder), content, dataset, name, Path(settings.submissions), competition, settings.force)
     print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
-    print(f"next:  python -m harness score {entry}")
+    lies = {f"data.{key}": value for key, value in parted(settings.data)[1].items() if isinstance(value, str) and value}
+    print(f"next:  python -m harness score {entry}{config.carried([f'{k}={v}' for k, v in lies.items()], *lies)}")
 
 
 if __name__ == "__main__":

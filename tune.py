@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
     )  # fmt: skip
     named = [word.partition("=")[0] for word in arguments]
     shared = start.run(job, definition, how, named)
-    summarise(shared.optuna, job.folder, shared.definition.rules())
+    summarise(shared.optuna, job.folder, shared.definition.rules(), config.carried(arguments, "runs", "storage.url"))
 
 
 def _with_data_of_the_study(arguments: list[str]) -> list[str]:

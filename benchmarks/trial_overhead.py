@@ -90,7 +90,7 @@ def suggest(trial: optuna.Trial) -> None:
 
 
 def ours(trial: optuna.Trial, known: Callable[[], list[Known]]) -> Result:
-    """Say to the database what `objective.run` says, in its order."""
+    """Say to the database what `honest_trial.run` says, in its order."""
 
     def suggested() -> None:
         suggest(trial)

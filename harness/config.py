@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -152,6 +153,16 @@ def given(overrides: Sequence[str], key: str) -> str | None:
     """Return what the command line sets a key to."""
     values = [o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == key and "=" in o]
     return values[-1] if values else None
+
+
+def carried(overrides: Sequence[str], *keys: str) -> str:
+    """Return those of these settings that a command was given and the next one needs, a blank before each.
+
+    Of a database's url only that there was one, unless it is a file's: it may hold a password.
+    """
+    found = {key: value for key in keys if (value := given(overrides, key)) is not None}
+    secret = {key for key, value in found.items() if key.endswith(".url") and not value.startswith("sqlite:")}
+    return "".join(f" {key}={'...' if key in secret else shlex.quote(value)}" for key, value in found.items())
 
 
 def read_yaml(path: Path) -> Any:

@@ -45,7 +45,8 @@ def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
     _print_state(hosted, as_json)
     if not as_json:
         sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
-        print(f"{sizes}; terms {hosted.terms[:16]}\nnext:  python -m harness team add NAME")
+        print(f"{sizes}; terms {hosted.terms[:16]}")
+        print(f"next:  python -m harness team add NAME{config.carried(arguments, 'board.url')}")
 
 
 def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -134,7 +135,8 @@ def _revoke(names: list[str], arguments: list[str], as_json: bool) -> None:
 
 
 def standings(arguments: list[str], as_json: bool) -> None:
-    """Print the public or the private standings of a hosted competition; else what people scored for themselves."""
+    """Print the public or the private standings of a hosted competition, and what people scored for themselves."""
+    from harness.board import local
     from harness.board import standings as boards
 
     engine = _open(_part([a for a in arguments if a.startswith("board.url=")])[1])
@@ -147,6 +149,9 @@ def standings(arguments: list[str], as_json: bool) -> None:
     hosted = competitions.find(engine, settings.competition)
     places = PARTS[part](engine, hosted)
     _show(terminal.standings(hosted, places, part), boards.plain(places), as_json)
+    if not as_json and part == "public" and not name:
+        for key, rows in local.boards(engine).items():
+            _show(terminal.local_table(key, rows), [], as_json)
     waiting = queue.counts(engine, hosted.id)
     if not as_json and waiting["WAITING"] + waiting["RUNNING"]:
         print(f"{waiting['WAITING']} entries wait, {waiting['RUNNING']} are being judged")
@@ -207,7 +212,10 @@ def rescore(arguments: list[str], as_json: bool) -> None:
     engine = _open(settings)
     hosted = competitions.find(engine, settings.competition)
     changes = switch(engine, hosted, formula=formula, **changed)
-    _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
+    if changes or as_json:
+        _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
+    else:
+        print(f"{hosted.name} is ranked by {formula} now; no team's rank has changed")
 
 
 def backup(arguments: list[str], as_json: bool) -> None:

@@ -33,8 +33,9 @@ def front(arguments: list[str], as_json: bool) -> None:
         print(json.dumps(rows, indent=2))
         return
     _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
-    print(f"candidates: {folder}/trial-NUMBER.json")
-    print(f"next:  python train.py study={shared.settings.name} trial=NUMBER")
+    print(f"candidates: {folder}/trial-*.json")
+    carried = config.carried(arguments, "runs", "storage.url")
+    print(f"next:  python train.py study={shared.settings.name} trial=NUMBER{carried}")
 
 
 def status(arguments: list[str], as_json: bool) -> None:
@@ -118,7 +119,8 @@ def score(arguments: list[str], as_json: bool) -> None:
         )
         print(f"next:  python -m harness submit {folder} url=https://...")
     else:
-        print(f"stored in {_safe(settings.board.url)}\nnext:  python -m harness standings")
+        print(f"stored in {_safe(settings.board.url)}")
+        print(f"next:  python -m harness standings{config.carried(overrides, 'board.url')}")
 
 
 def _show(figures: dict[str, Any], title: str) -> None:

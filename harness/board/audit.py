@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from harness.board.tables import Entry, Judgement
 
 FIGURES = ("f1", "f1_public", "f1_private", "ratio", "ratio_low", "ratio_high", "latency_ms", "macs", "size_bytes")
 """What is compared of each verdict."""
+KEPT = ("predicted", "f1_draws", "f1_public_draws", "f1_private_draws")
+"""What the judge keeps of each test image, of which ranks hang: the log has its hash."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,14 @@ def audit(engine: Engine, head: str = "") -> Found:
     return Found(len(lines), lines[-1].hash if lines else "", wrong)
 
 
+def kept_sha256(row: Mapping[str, Any]) -> str:
+    """Hash what a verdict keeps of each test image (64 hex digits)."""
+    return log.digest([row[name] for name in KEPT])
+
+
 def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Sequence[Any]]:
     stored = sa.select(Entry.id, Entry.content).where(Entry.kind != "local").order_by(Entry.id)
-    figures = [getattr(Judgement, name) for name in FIGURES]
+    figures = [getattr(Judgement, name) for name in (*FIGURES, *KEPT)]
     judged = sa.select(Judgement.id, Judgement.entry_id, *figures).join(Judgement.entry).where(Entry.kind != "local")
     entries = connection.execute(stored).mappings().all()
     return log.read(connection), entries, connection.execute(judged.order_by(Judgement.id)).mappings().all()
@@ -67,7 +74,12 @@ def _verdicts(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
 
 
 def _same(row: Any, told: dict[str, Any]) -> bool:
-    return row["entry_id"] == told["entry"] and all(row[name] == told[name] for name in FIGURES)
+    kept = kept_sha256(row)
+    return (
+        row["entry_id"] == told["entry"]
+        and all(row[name] == told[name] for name in FIGURES)
+        and told.get("kept_sha256", kept) == kept  # rows of before have none
+    )
 
 
 def _details(lines: Sequence[LogRow], action: str) -> list[dict[str, Any]]:

@@ -102,8 +102,9 @@ def create(engine: Engine, competition: Competition, dataset: Dataset) -> Hosted
     try:
         store.transact(engine, act)
     except IntegrityError as e:
-        what = f"competition {competition.name}: there is one of this name in this database"
-        raise HarnessError(what, "choose another name, or another board.url") from e
+        if find(engine, competition.name).terms != values["terms"]:  # else it is this one: its seed is no other's
+            what = f"competition {competition.name}: there is one of this name in this database"
+            raise HarnessError(what, "choose another name, or another board.url") from e
     return find(engine, competition.name)
 
 
@@ -195,7 +196,7 @@ def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[
 
 
 def _hosted(row: Mapping[str, Any]) -> Hosted:
-    rules = Competition(**(row["new_rules"] or row["rules"]))
+    rules = Competition.stored(row["new_rules"] or row["rules"])
     of_teams, of_judge = row["data_fingerprint"], row["judge_fingerprint"]
     return Hosted(
         id=row["id"], name=row["handle"], competition=rules, contest=Contest(**row["contest"]), digest=row["digest"],

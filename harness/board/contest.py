@@ -135,6 +135,6 @@ def seconds(text: str, name: str) -> float | None:
         return None
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as e:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError) as e:
         raise HarnessError(f"{name}={text}: allowed: a time such as 2026-01-31T12:00:00Z", "write it so") from e
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

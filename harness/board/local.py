@@ -124,7 +124,7 @@ def _latest(engine: Engine) -> Sequence[Any]:
 
 
 def _ranked(entries: Sequence[Any]) -> list[Row]:
-    competition = Competition(**entries[0].rules)
+    competition = Competition.stored(entries[0].rules)
     scores = points_of_board(competition, [Figures(e.f1, e.ratio, e.macs) for e in entries])
     draws = comparison.drawn(competition, [_measured(entry) for entry in entries])
     scored = sorted(

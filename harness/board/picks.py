@@ -26,8 +26,8 @@ def choose(engine: Engine, team: int, competition: int, entries: Sequence[int]) 
     """Choose these entries for the end, and no others.
 
     Raises:
-        HarnessError: one isn't this team's, can't count or is one too many, or the competition is closed; nothing is
-            changed then.
+        HarnessError: one isn't this team's or is of another competition, can't count or is one too many, or the
+            competition is closed; nothing is changed then.
     """
 
     def act(connection: sa.Connection) -> None:
@@ -38,15 +38,15 @@ def choose(engine: Engine, team: int, competition: int, entries: Sequence[int]) 
             if row["id"] not in entries:
                 _set(connection, name, row, False)
         for entry in dict.fromkeys(entries):
-            _set(connection, name, _own(connection, team, entry), True)
+            _set(connection, name, _own(connection, team, competition, entry), True)
 
     store.transact(engine, act)
 
 
-def _own(connection: sa.Connection, team: int, entry: int) -> Mapping[str, Any]:
+def _own(connection: sa.Connection, team: int, competition: int, entry: int) -> Mapping[str, Any]:
     row = connection.execute(sa.select(Entry.__table__).where(Entry.id == entry)).mappings().first()
-    if row is None or row["team_id"] != team or row["kind"] != "scored":
-        raise HarnessError(f"entry {entry}: no scored entry of your team", "choose one of your own")
+    if row is None or (row["team_id"], row["competition_id"], row["kind"]) != (team, competition, "scored"):
+        raise HarnessError(f"entry {entry}: no scored entry of your team in this competition", "choose one of your own")
     return row
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import competitions, ladder, log, quota, store
+from harness.board import audit, competitions, ladder, log, quota, store
 from harness.board.competitions import ORGANISER, Hosted
 from harness.board.quota import Kind
 from harness.board.tables import FIGURES, Entry, Judgement, Team
@@ -145,7 +145,8 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | N
         if claim.kind == "scored":
             _rank(connection, hosted, claim, verdict, before is not None)
         told = {name: figures[name] for name in figures if name not in BULKY}
-        log.append(connection, "judge", "finish", {"entry": claim.entry, "verdict": number} | told)
+        told |= {"entry": claim.entry, "verdict": number, "kept_sha256": audit.kept_sha256(figures)}
+        log.append(connection, "judge", "finish", told)
         return True
 
     return store.transact(engine, act, patience_s)

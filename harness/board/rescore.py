@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count as counting
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,27 +40,32 @@ def rescore(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
     the board was last ranked (`REVISIONS`). Readers see the old board or the new one, never a mixture.
 
     Raises:
-        HarnessError: a rule is one that entries were measured by, the formula is unknown, or nothing changes.
+        HarnessError: a rule is one that entries were measured by, the formula is unknown, a number is out of its
+            range, or nothing changes.
     """
     fixed = [name for name in rules if name in MEASURED]
     if fixed:
         what = f"{fixed[0]}: entries were measured by it; can be changed: formula and what formulas take"
         raise HarnessError(what, "create another competition, whose entries are judged anew")
 
+    attempts = counting()
+
     def act(connection: sa.Connection) -> list[Change]:
-        return _switched(connection, hosted, rules)
+        return _switched(connection, hosted, rules, again=next(attempts) > 0)
 
     return store.transact(engine, act)
 
 
-def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any]) -> list[Change]:
+def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any], again: bool) -> list[Change]:
     lock = sa.select(tables.Team.id).order_by(tables.Team.id).with_for_update()  # no verdict comes in meanwhile
     teams = list(connection.scalars(lock))
     now = competitions.by_id(connection, hosted.id)
-    rules = replace(now.competition, **changes)
-    formula_of(rules)
+    formula_of(Competition(**changes))
+    rules = Competition.stored(now.competition.rules() | changes)
     after = replace(now, competition=rules, terms=competitions.terms(rules, now.contest, now.judge_fingerprint))
     if after.terms == now.terms:
+        if again and now.terms != hosted.terms:  # the commit that seemed to fail took effect
+            return _noted(connection, now)
         raise HarnessError(f"competition {now.name}: is ranked by these rules already", "give other ones")
     before = _boards(connection, now)
     for team in teams:
@@ -81,6 +87,13 @@ def compared(
     teams = dict.fromkeys(p.team for board in (private, public, private_before) for p in board)
     rows = [Change(team, *(rank.get(team) for rank in ranks)) for team in teams]
     return [r for r in rows if (r.public_before, r.private_before) != (r.public, r.private)]
+
+
+def _noted(connection: sa.Connection, hosted: Hosted) -> list[Change]:
+    """Read what changed when the competition was last ranked anew."""
+    mine = tables.Board.competition_id == hosted.id
+    last = sa.select(tables.Board.changes).where(mine).order_by(tables.Board.version.desc()).limit(1)
+    return [Change(**change) for change in connection.scalar(last)]
 
 
 def _note(connection: sa.Connection, hosted: Hosted, changed: Sequence[Change]) -> None:

@@ -36,7 +36,7 @@ class Competition(Base):
     """What entries compete in: rules, data and, where it is hosted for teams, its times.
 
     handle: the name of a hosted one; `DIGEST/FINGERPRINT` of what somebody scores for himself. rules: of
-    `measure.competition`, as at the creation. terms: the hash of all that scores hang on. data_fingerprint: of the data
+    `rules.competition`, as at the creation. terms: the hash of all that scores hang on. data_fingerprint: of the data
     as teams hold them. judge_fingerprint: with the hidden labels; null where data_fingerprint is that one, as before
     there were two, and for what people score for themselves. classes: the data's names.
     """

@@ -69,9 +69,11 @@ def work(
     line of each entry. A KeyboardInterrupt gives the entry in hand back, and so does an error while `stop` is set.
 
     Raises:
-        HarnessError: the data set isn't the competition's, or this judge fails on one entry after the other.
+        HarnessError: the rules are such as nobody can judge by today, the data set isn't the competition's, or this
+            judge fails on one entry after the other.
     """
     stop, worker = stop or threading.Event(), worker or name_of_this_worker()
+    hosted.competition.check()
     check_data(hosted, dataset)
     public, published = hosted.contest.public_mask(dataset.test.labels), names_of(dataset.test.pixels)
 

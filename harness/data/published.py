@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from harness.data.split import Dataset, Images, pixel_hashes
 from harness.errors import HarnessError
 
 ABOUT = "DATA.json"
+KINDS = {"classes": list, "side_px": int, "fingerprint": str, "hints": dict}
+"""What `DATA.json` holds."""
 NAME_DIGITS = 32
 MOMENT = 946_684_800
 """When every published file was changed last: the year 2000, as zip files know none before 1980."""
@@ -131,11 +134,10 @@ def load(options: PublishedOptions) -> Dataset:
     """
     with _copy(options.root) as files:
         about = _about(files, options.root)
-        classes, side_px = tuple(about["classes"]), int(about["side_px"])
+        classes, side_px = tuple(about["classes"]), about["side_px"]
         refuse_too_big(sum(n.endswith(".png") for n in files.names), side_px, options.max_gb)
         train, validation = (_labelled(files, name, classes, side_px, options.root) for name in ("train", "validation"))
-        ids = [n.removeprefix("test/").removesuffix(".png") for n in files.names if n.startswith("test/")]
-        test = Images(_pixels(files, "test", ids, side_px, options.root), None, tuple(ids))
+        test = _hidden(files, side_px, options.root)
     kept = np.bincount(np.concatenate([train.labels, validation.labels]), minlength=len(classes)).tolist()
     total = len(train) + len(validation) + len(test)
     report = {"read": total, "kept": dict(zip(classes, kept, strict=True)), "test": "hidden"}
@@ -157,8 +159,13 @@ def _copy(root: str) -> Iterator[Files]:
 def _about(files: Files, root: str) -> dict[str, Any]:
     try:
         about = json.loads(files.read(ABOUT))
-        return {name: about[name] for name in ("classes", "side_px", "fingerprint", "hints")}
-    except (OSError, KeyError, TypeError, ValueError) as e:
+        for name, kind in KINDS.items():
+            if not isinstance(about[name], kind):
+                raise TypeError(name)
+        if about["side_px"] < 1 or not all(isinstance(name, str) for name in about["classes"]):
+            raise ValueError("side_px or classes")
+        return about
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as e:
         what = f"data.root: '{root}' is no published copy: no {ABOUT} that can be read ({type(e).__name__})"
         raise HarnessError(what, "name what `python -m harness competition publish` wrote") from e
 
@@ -170,6 +177,13 @@ def _labelled(files: Files, part: str, classes: Sequence[str], side_px: int, roo
     except (OSError, KeyError, IndexError, ValueError) as e:
         raise HarnessError(f"data.root: {part}.csv of '{root}' can't be read: {e}", AGAIN) from e
     return Images(_pixels(files, part, ids, side_px, root), np.array(labels, dtype=np.int64), tuple(ids))
+
+
+def _hidden(files: Files, side_px: int, root: str) -> Images:
+    """Read the test images, by the names that the judge finds: whatever they are called here since."""
+    ids = [n.removeprefix("test/").removesuffix(".png") for n in files.names if fnmatchcase(n, "test/*.png")]
+    pixels = _pixels(files, "test", ids, side_px, root)
+    return Images(pixels, None, names_of(pixels))
 
 
 def _pixels(files: Files, part: str, ids: Sequence[str], side_px: int, root: str) -> np.ndarray:

@@ -62,7 +62,7 @@ class Duel:
 def measure(duel: Duel, seconds: float) -> tuple[Latency, list[Witness]]:
     """Time an entry beside the reference network, by turns, each on images that its process has never seen.
 
-    The loop is `measure.turns`', as for a trial. Each batch of runs is asked for over a pipe, and this process reads
+    The loop is `measure.paired_timing`'s, as for a trial. Each batch of runs is asked for over a pipe, and this reads
     the other's CPU clock before and after; what a round trip without a run takes is taken off.
 
     seconds: about the most it takes, its sandboxes' start included. Whether the machine was quiet enough is left to

@@ -29,7 +29,7 @@ from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
-from harness.study import ledger, own_folder, refused
+from harness.study import ledger, own_folder, refused, slots
 from harness.study.definition import Definition, listed
 from harness.study.study import Shared, differences, join, refuse, there_is
 from harness.study.worker_process import Job
@@ -84,6 +84,8 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
 def _taken_over(there: Shared, definition: Definition, job: Job, named: Sequence[str]) -> tuple[Definition, Job]:
     """Return a study's own definition, and the job with what that decides; say what is otherwise here.
 
+    Its budget is the study's, too, unless somebody has set `study.trials`.
+
     Raises:
         HarnessError: a setting that somebody has set is otherwise.
     """
@@ -92,7 +94,10 @@ def _taken_over(there: Shared, definition: Definition, job: Job, named: Sequence
     if differ:
         print(f"study {job.study.name} keeps the settings it was made with: {listed(differ)}")
     here = there.here | {name: value for name, value in job.here.items() if value}
-    return there.definition, replace(job, here=here, study=there.definition.applied(job.study))
+    study = there.definition.applied(job.study)
+    if "study.trials" not in named:
+        study = replace(study, trials=slots.budget(there.engine, study.name) or study.trials)
+    return there.definition, replace(job, here=here, study=study)
 
 
 def _check(job: Job, how: Launch) -> None:

@@ -55,7 +55,7 @@ def measure(model: Path, reference: Path, threads: int = 1, seconds: float = 2.0
 
 
 def latency_of(raw: dict[str, Any], waited_s: float, threads: int) -> Latency:
-    """Build a latency from what `turns.repeated` returns."""
+    """Build a latency from what `paired_timing.repeated` returns."""
     seen = {name: round(value, 3) for name, value in raw["seen"].items()}
     seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
     return Latency.of(raw["processes"], threads, machine(), seen)

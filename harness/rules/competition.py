@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.errors import HarnessError, pick, within
+from harness.errors import HarnessError, pick
 from harness.runtime.engines import RUNTIMES
 
 FORMULAS = ("boostcamp2021b", "boostcamp2021a", "f1_squared_fps", "rank_mean")
@@ -20,6 +20,22 @@ PER_SECOND = "f1_squared_fps"
 REVISIONS = {"f1_squared_fps": 2, "rank_mean": 2}
 """Formulas whose meaning has changed since they were first scored by (2: time is the ratio, no longer milliseconds).
 Part of what is hashed: scores of before stand under another hash."""
+TINY, HUGE = 1e-9, 1e18
+ABOVE_0 = f"above 0, up to {HUGE:g}"
+RANGES = {
+    "f1_target": (-10, 10, "-10 to 10", "set it to the F1 that is hoped for"),
+    "f1_floor": (-10, 10, "-10 to 10", "set it to the F1 below which nothing counts"),
+    "f1_base": (TINY, HUGE, ABOVE_0, "set it to the base network's F1"),
+    "macs_base": (TINY, HUGE, ABOVE_0, "set it to the base network's MACs"),
+    "time_base": (TINY, HUGE, ABOVE_0, "set it to 1, or how many times the reference network's time the formula's base "
+                  "is"),
+    "reference_ms": (TINY, HUGE, ABOVE_0, "set it to about what one image takes the reference network on the judge's "
+                     "machine"),
+    "threads": (1, 1024, "1 to 1,024", "set it to how many threads an entry may use"),
+    "agreement": (0, 1, "0 to 1", "set it to the share of submitted labels to be found again"),
+}  # fmt: skip
+"""Of the numbers: the least, the largest, both in words, and what to set. Others make points that are no numbers, or a
+competition whose judge refuses every entry."""
 
 
 @dataclass
@@ -32,7 +48,7 @@ class Competition:
     timed beside every entry (its spec and `resolution_px`). threads: of the timed run. runtime: the engine that is
     timed, a name in `RUNTIMES`, or "auto" for the fastest that computes the same. agreement: share of submitted labels
     to be found again, 0..1.
-    contest: what only the organiser's side needs (`board.conditions.Contest`); no part of the rules behind scores.
+    contest: what only the organiser's side needs (`board.contest.Contest`); no part of the rules behind scores.
 
     Raises:
         HarnessError: there is no such runtime or formula, or a number is outside its range.
@@ -53,19 +69,25 @@ class Competition:
     contest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise unless entries can be judged by these rules."""
         pick(RUNTIMES | {AUTO: ""}, self.runtime, "competition.runtime")
         pick(dict.fromkeys(FORMULAS), self.formula, "competition.formula")
-        for name in ("f1_target", "f1_floor", "agreement"):
-            within(getattr(self, name), 0, 1, f"competition.{name}")
-        within(self.f1_base, 0.01, 1, "competition.f1_base")
-        within(self.macs_base, 1, 1e18, "competition.macs_base")
-        within(self.threads, 1, 1024, "competition.threads", whole=True)
-        if not 0 < self.time_base < math.inf:
-            raise HarnessError(f"competition.time_base={self.time_base}: allowed: above 0", "set it to 1, or how many "
-                               "times the reference network's time the formula's base is")  # fmt: skip
-        if not 0 < self.reference_ms < math.inf:
-            raise HarnessError(f"competition.reference_ms={self.reference_ms}: allowed: above 0", "set it to about "
-                               "what one image takes the reference network on the judge's machine")  # fmt: skip
+        for name, (low, high, allowed, fix) in RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise HarnessError(f"competition.{name}={getattr(self, name)}: allowed: {allowed}", fix)
+
+    @classmethod
+    def stored(cls, rules: Mapping[str, Any]) -> Competition:
+        """Rebuild what a board has stored, unchecked: though nobody could judge by it today, its scores can be read.
+
+        So an engine that has left, such as `inductor`, closes no board; who judges calls `check`.
+        """
+        found = cls()
+        vars(found).update(rules)
+        return found
 
     def rules(self) -> dict[str, Any]:
         """Return what scores hang on, as plain values that rebuild it: all but `contest`."""

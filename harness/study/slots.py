@@ -89,6 +89,14 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
             continue  # another worker, joining at the same moment, has just added some of these
 
 
+def budget(engine: sa.Engine, study: str) -> int:
+    """Return how many slots the study has been given; 0 before the first."""
+    if not sa.inspect(engine).has_table(SLOTS.name):
+        return 0
+    with database.reading(engine).begin() as connection:
+        return int(connection.scalar(sa.select(sa.func.count()).where(SLOTS.c.study == study)) or 0)
+
+
 def clock(connection: sa.Connection) -> float:
     """Return the database's time, in seconds since 1970."""
     return float(connection.scalar(sa.select(database.now(connection))))

@@ -15,8 +15,11 @@ from harness.study.best import doubt
 from harness.study.study import finished
 
 
-def summarise(study: optuna.Study, folder: Path, competition: Competition) -> None:
-    """Print the best trials of a study and what to do next; say so where the best is so whatever its F1."""
+def summarise(study: optuna.Study, folder: Path, competition: Competition, carried: str = "") -> None:
+    """Print the best trials of a study and what to do next; say so where the best is so whatever its F1.
+
+    carried: settings that the next commands need to find the study, as `config.carried` gives them.
+    """
     best, several = finished(study)[:5], len(study.directions) > 1
     trials = study.get_trials(deepcopy=False)
     if said := refused.words(refused.counts(trials)):
@@ -35,6 +38,6 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition) -> No
         print(f"note:  {words}")
     number = shown[0].number if several else "best"
     print(f"runs:  {folder}")
-    print(f"next:  python train.py study={study.study_name} trial={number}")
-    print(f"       python -m harness front study={study.study_name}")
-    print(f"       python -m harness report study={study.study_name}")
+    print(f"next:  python train.py study={study.study_name} trial={number}{carried}")
+    print(f"       python -m harness front study={study.study_name}{carried}")
+    print(f"       python -m harness report study={study.study_name}{carried}")

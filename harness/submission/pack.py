@@ -95,7 +95,9 @@ def _check_name(name: str, target: Path, force: bool) -> None:
         what = f"name: '{name}'; allowed: 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
         raise HarnessError(what, "choose a plain name")
     if target.exists() and not force:
-        raise HarnessError(f"{target}: an entry of this name is there", "choose another name, or replace it by force")
+        raise HarnessError(
+            f"{target}: an entry of this name is there", "choose another name, or replace it by force=true"
+        )
 
 
 def _check_run(folder: Path, run: dict[str, Any], dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""The board in a browser: pages that need no JavaScript, made of what `told` tells."""
+"""The board in a browser: pages that need no JavaScript, made of what `views` shows."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hosting import CONTEST, REFERENCE, RULES, host, squares
+from hosting import CONTEST, REFERENCE, RULES, host, squares, twice
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -96,6 +96,8 @@ def test_it_is_closed_and_opened_again(lite: Engine) -> None:
         ({"pcks": 1}, "contest: unknown field 'pcks'\n.*did you mean 'picks'"),
         ({"opens": "2026-02-01", "closes": "2026-01-01"}, "isn't after opens"),
         ({"closes": "soon"}, "closes=soon: allowed: a time such as"),
+        ({"closes": "9999-12-31T23:59:59-23:00"}, "closes=9999-12-31T23:59:59-23:00: allowed: a time such as"),
+        ({"opens": "0001-01-01T00:00:00+23:00"}, "opens=0001-01-01T00:00:00.23:00: allowed: a time such as"),
         ({"data": {"name": "squares"}}, "contest: field 'data.options' is missing"),
         ({"data": {"name": "circles", "options": {}}}, "the data set given is 'squares'"),
         ({"split_seed": 0}, "contest.split_seed=0: is drawn by .*\n.*remove the line"),
@@ -108,6 +110,17 @@ def test_a_wrong_setting_is_named(lite: Engine, changes: dict[str, object], reas
     """With what is allowed."""
     with pytest.raises(HarnessError, match=reason):
         host(lite, **changes)
+
+
+def test_a_competition_isnt_lost_with_the_answer_to_its_commit(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, by the transaction that seemed to fail; another of its name is refused as ever."""
+    monkeypatch.setattr(store, "transact", twice)
+    found = host(lite)
+    monkeypatch.undo()
+    assert competitions.hosted(lite)[0].terms == found.terms
+    assert [line.action for line in log.rows(lite)] == ["begin", "create"]
+    with pytest.raises(HarnessError, match="there is one of this name"):
+        host(lite)
 
 
 def test_a_name_that_cant_stand_in_an_address_is_refused(lite: Engine) -> None:

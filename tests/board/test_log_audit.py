@@ -81,6 +81,13 @@ def test_a_log_whose_end_was_cut_off_is_found(lite: Engine) -> None:
     ("statement", "wrong"),
     [
         (sa.update(Judgement).where(Judgement.id == 2).values(f1_private=0.99), "verdict 2 on entry 2: was changed"),
+        *(
+            (
+                sa.update(Judgement).where(Judgement.id == 1).values(**{name: "AAAA"}),
+                "verdict 1 on entry 1: was changed",
+            )
+            for name in audit.KEPT
+        ),
         (sa.update(Judgement).where(Judgement.id == 1).values(entry_id=2), "verdict 1 on entry 2: was changed"),
         (
             sa.update(Entry).where(Entry.id == 1).values(content="0" * 64),
@@ -94,6 +101,19 @@ def test_a_score_that_was_changed_is_found(lite: Engine, statement: sa.Executabl
     history(lite)
     change(lite, statement)
     assert audit.audit(lite).wrong == [wrong]
+
+
+def test_a_log_of_before_there_were_draws_is_whole(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows have no hash of what verdicts keep of each image, for those kept nothing."""
+    append = log.append
+
+    def before(connection: sa.Connection, actor: str, action: str, detail: dict[str, object]) -> None:
+        append(connection, actor, action, {k: v for k, v in detail.items() if k != "kept_sha256"})
+
+    monkeypatch.setattr(log, "append", before)
+    history(lite)
+    assert "kept_sha256" not in str(log.rows(lite))
+    assert audit.audit(lite).wrong == []
 
 
 def test_many_writers_make_one_chain(engine: Engine) -> None:

@@ -15,12 +15,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from hosting import CONTEST, RULES, squares
+from hosting import CONTEST, RULES, host, judged, squares
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import audit, competitions, local, log, store, worker
+from harness.board import audit, competitions, local, log, standings, store, teams, worker
 from harness.board.contest import public_mask
+from harness.board.rescore import rescore
 from harness.board.tables import Base, Competition, Entry, Judgement, Team
 from harness.board.terminal import local_as_json
 from harness.errors import HarnessError
@@ -155,6 +156,28 @@ def test_a_competition_from_before_keeps_its_split_and_its_data(url: str) -> Non
     assert (found.contest.public_mask(data.test.labels) == public_mask(data.test.labels, 0.25, 7)).all()
     assert found.contest.split_seed_sha256 == ""  # who has its file has its seed, or can guess it
     worker.check_data(found, data)
+
+
+@pytest.mark.parametrize("hosts", [True, False])
+def test_a_board_whose_engine_has_left_is_read_with_the_others(lite: Engine, hosts: bool) -> None:
+    """As before `inductor` left: hosted or not, ranked by other rules too; nobody judges by it."""
+    hosted, (team, _) = host(lite), teams.add(lite, "anna")
+    host(lite, "other")
+    judged(lite, team.id, hosted, "a", 0.7)
+    rules = hosted.competition.rules() | {"runtime": "inductor"}
+    old = sa.update(Competition).where(Competition.id == hosted.id).values(rules=rules, hosted=hosts)
+    local_too = sa.update(Entry).values(kind="scored" if hosts else "local")
+    store.transact(lite, lambda c: [c.execute(change) for change in (old, local_too)])
+    assert [h.name for h in competitions.hosted(lite)] == (["squares", "other"] if hosts else ["other"])
+    if not hosts:
+        assert [row.name for rows in local.boards(lite).values() for row in rows] == ["a"]
+        return
+    assert [place.team for place in standings.public(lite, hosted)] == ["anna"]
+    rescore(lite, competitions.find(lite, "squares"), formula="f1_squared_fps")
+    found = competitions.find(lite, "squares")
+    assert (found.competition.runtime, found.competition.formula) == ("inductor", "f1_squared_fps")
+    with pytest.raises(HarnessError, match="competition.runtime: unknown 'inductor'"):
+        worker.work(lite, Path("files"), found, squares(), Path("cache"), judge=lambda: None, wait=False)
 
 
 def test_processes_that_open_an_old_file_at_once_all_succeed(tmp_path: Path) -> None:

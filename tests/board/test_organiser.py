@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosting import verdict
 from still_clock import judges_clock
 
+from harness import config
 from harness.__main__ import main
-from harness.board import competitions, entries, files, queue, store, teams
+from harness.board import competitions, entries, files, local, queue, store, teams
 from harness.errors import HarnessError
 from harness.judge import timing
+from harness.record import manifest
 from harness.sandbox.remote import Mode
 
 EXAMPLE = Path(__file__).parents[2] / "submissions" / "example"
@@ -68,6 +71,7 @@ def test_an_organisers_day(
     (public,) = told(capsys, "standings", "competition=digits")
     assert (public["rank"], public["team"], public["entries"]) == (1, "Anna B", 1)
     assert told(capsys, "rescore", "f1_squared_fps") == []
+    assert "digits is ranked by f1_squared_fps now" in said(capsys, "rescore", "f1_squared_fps", "f1_floor=0.6")
     assert "competition digits: closed" in said(capsys, "competition", "close")
     (private,) = told(capsys, "standings", "--private")
     assert private["f1"] != public["f1"]
@@ -77,7 +81,7 @@ def test_an_organisers_day(
     assert told(capsys, "backup", f"to={place}/backup")["entries"] == 1
     head = told(capsys, "audit")["head"]
     assert "the log is whole" in said(capsys, "audit", f"head={head}")
-    assert [row["action"] for row in told(capsys, "log", "last=4")] == ["finish", "rescore", "close", "backup"]
+    assert [row["action"] for row in told(capsys, "log", "last=5")] == ["finish", *["rescore"] * 2, "close", "backup"]
     assert added["token"] not in said(capsys, "log")
     said(capsys, "requeue", str(entry))
     assert "open" in said(capsys, "competition", "reopen")
@@ -120,6 +124,20 @@ def test_what_one_scored_for_oneself_is_shown_where_nothing_is_hosted(capsys: py
     """As before there were competitions."""
     assert told(capsys, "standings") == []
     assert "no verdict yet" in said(capsys, "standings")
+
+
+def test_what_one_scored_for_oneself_is_shown_beside_a_hosted_competition(
+    capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    """One database serves both days of the README; who asks for the competition's board by name gets that alone."""
+    created = said(capsys, "competition", "create", "digits", f"board.url=sqlite:///{place}/board.db")
+    assert created.endswith(f"next:  python -m harness team add NAME board.url=sqlite:///{place}/board.db\n")
+    rules, entry = config.read_competition("digits"), manifest.read(EXAMPLE)
+    local.record(store.open(f"sqlite:///{place}/board.db"), entry, verdict(entry.name, 0.9, rules=rules), rules)
+    assert "public standings: digits" in said(capsys, "standings")
+    assert "Standings: digits" in said(capsys, "standings")
+    assert "Standings: digits" not in said(capsys, "standings", "competition=digits")
+    assert "Standings: digits" not in said(capsys, "standings", "--private")
 
 
 def test_a_lost_token_is_replaced_by_a_verb(capsys: pytest.CaptureFixture[str], place: Path) -> None:

@@ -243,6 +243,15 @@ def test_an_entry_can_be_judged_again(lite: Engine) -> None:
     assert not row(lite, entry)["placed"]
 
 
+def test_an_entry_of_another_competition_isnt_picked_here(lite: Engine) -> None:
+    """Nor there: two competitions in a database, and a team that is in both."""
+    here, there, (team, _) = host(lite), host(lite, "other"), teams.add(lite, "anna")
+    entry = submit(lite, team.id, there, "a")
+    with pytest.raises(HarnessError, match=f"entry {entry}: no scored entry of your team in this competition"):
+        picks.choose(lite, team.id, here.id, [entry])
+    assert picks.chosen(lite, team.id, there.id) == []
+
+
 def test_a_team_picks_its_own_up_to_the_close(lite: Engine) -> None:
     """Not more than allowed, none of another team, none that failed, none afterwards."""
     hosted, (anna, _), (ben, _) = host(lite, picks=2), teams.add(lite, "anna"), teams.add(lite, "ben")

@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hosting import RULES, host, judged, submit, verdict
+from hosting import RULES, host, judged, submit, twice, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from harness.board import competitions, picks, queue, standings, store, tables, teams
+from harness.board import competitions, log, picks, queue, standings, store, tables, teams
 from harness.board.rescore import Change, rescore
 from harness.board.standings import Place, ranked
 from harness.errors import HarnessError
@@ -204,12 +204,27 @@ def test_a_board_whose_formula_has_changed_its_meaning_is_ranked_anew_by_the_sam
         ({"threads": 2}, "threads: entries were measured by it"),
         ({"formula": "boostcamp2021c"}, "unknown 'boostcamp2021c'"),
         ({"formula": Competition().formula}, "ranked by these rules already"),
+        ({"formula": "boostcamp2021b", "f1_target": float("nan")}, "competition.f1_target=nan: allowed: -10 to 10"),
+        ({"formula": "boostcamp2021a", "macs_base": 0.0}, "competition.macs_base=0.0: allowed: above 0"),
     ],
 )
 def test_what_would_need_the_models_again_is_refused(lite: Engine, rules: dict[str, object], reason: str) -> None:
     """As is a formula that isn't known, or no change."""
     with pytest.raises(HarnessError, match=reason):
         rescore(lite, two_teams(lite), **rules)
+
+
+def test_a_board_is_ranked_anew_once_though_the_answer_is_lost(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes that were made are told; who asks for them again is refused as ever."""
+    hosted = two_teams(lite)
+    monkeypatch.setattr(store, "transact", twice)
+    changes = rescore(lite, hosted, formula="f1_squared_fps")
+    assert changes == [Change("quick", 2, 1, 2, 1), Change("exact", 1, 2, 1, 2)]
+    now = competitions.find(lite, hosted.name)
+    with pytest.raises(HarnessError, match="ranked by these rules already"):
+        rescore(lite, now, formula="f1_squared_fps")
+    monkeypatch.undo()
+    assert [line.action for line in log.rows(lite)].count("rescore") == 1
 
 
 def test_a_reader_sees_the_old_board_or_the_new_one(engine: Engine) -> None:

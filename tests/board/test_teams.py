@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
+from hosting import twice
 from sqlalchemy import Engine
 
-from harness.board import log, store, teams
+from harness.board import log, teams
 from harness.errors import HarnessError
 
 
@@ -44,18 +44,20 @@ def test_a_team_that_lost_its_token_gets_a_new_one(engine: Engine) -> None:
 
 def test_a_token_isnt_lost_with_the_answer_to_its_commit(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The team is there, by the transaction that seemed to fail: the second try finds its own."""
-    well = store.transact
-
-    def twice(engine: Engine, act: Any, patience_s: float | None = None) -> Any:
-        well(engine, act, patience_s)
-        return well(engine, act, patience_s)
-
     monkeypatch.setattr(teams.store, "transact", twice)
     _, token = teams.add(lite, "anna")
     monkeypatch.undo()
     assert teams.by_token(lite, token) == teams.find(lite, "anna")
     with pytest.raises(HarnessError, match="there is one of this name\n.*team token NAME"):
         teams.add(lite, "anna")
+
+
+def test_what_people_score_for_themselves_is_no_team_with_a_token(lite: Engine) -> None:
+    """However it is written: it can't be found, revoked or given a token."""
+    for name in ("local", "LOCAL"):
+        for act in (teams.find, teams.renew, teams.revoke):
+            with pytest.raises(HarnessError, match=f"team '{name}': there is none"):
+                act(lite, name)
 
 
 def test_no_guess_is_let_in(lite: Engine) -> None:

@@ -132,6 +132,12 @@ def test_a_zip_of_a_copy_is_a_copy(tmp_path: Path, outer: bool) -> None:
         (lambda root: (root / "train.csv").unlink(), "train.csv of .* can't be read"),
         (lambda root: (root / "train.csv").write_text("id,label\ntrain-000000,tin\n"), "train.csv of .* can't be read"),
         (lambda root: (root / "DATA.json").write_text("{"), "is no published copy: no DATA.json"),
+        *((lambda root, text=text: (root / "DATA.json").write_text(text), "is no published copy: no DATA.json")
+          for text in ("[]", '{"classes": 3, "side_px": 4, "fingerprint": "", "hints": {}}',
+                       '{"classes": ["a", 1], "side_px": 4, "fingerprint": "", "hints": {}}',
+                       '{"classes": ["a"], "side_px": null, "fingerprint": "", "hints": {}}',
+                       '{"classes": ["a"], "side_px": -4, "fingerprint": "", "hints": {}}',
+                       '{"classes": ["a"], "side_px": 4, "fingerprint": "", "hints": null}')),
         (lambda root: (root / "DATA.json").unlink(), "is no published copy: no DATA.json"),
     ],
 )  # fmt: skip
@@ -141,6 +147,20 @@ def test_a_damaged_copy_is_refused(tmp_path: Path, damage, words: str) -> None:
     damage(tmp_path / "copy")
     with pytest.raises(HarnessError, match=words):
         sets.load("published", PublishedOptions(root=str(tmp_path / "copy")))
+
+
+def test_a_copy_whose_test_images_were_renamed_makes_the_same_entries(tmp_path: Path) -> None:
+    """Names are those that the judge finds, not the files'; what a file browser leaves there is no image."""
+    data = dataset(images(40, "t", 3, values=2))
+    publish(data, tmp_path / "copy", HINTS)
+    for number, path in enumerate(sorted((tmp_path / "copy" / "test").iterdir(), reverse=True)):
+        path.rename(path.with_name(f"picture {number:02d}.png"))
+    (tmp_path / "copy" / "test" / "Thumbs.db").write_bytes(b"x")
+    found = sets.load("published", PublishedOptions(root=str(tmp_path / "copy")))
+    names = published.names_of(data.test.pixels)
+    place = {name: image for name, image in zip(names, data.test.pixels, strict=True)}
+    assert sorted(found.test.names) == sorted(names)
+    assert all((place[name] == image).all() for name, image in zip(found.test.names, found.test.pixels, strict=True))
 
 
 def test_a_folder_that_is_there_isnt_written_into(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_the_search_runs_its_budget_and_says_what_next(job: Job) -> None:
     noisy = sum(log.count("too noisy to time it") for log in logs)
     assert len(trials(job)) == 4 + noisy and sum(log.count(" failed: ") for log in logs) == noisy
     assert job.tuned.count("\ntrial ") + job.tuned.startswith("trial ") - job.tuned.count(" fail: ") == 4
-    assert "next:  python train.py study=ours trial=best" in job.tuned
+    where = f"runs={job.folder}/runs storage.url=sqlite:///{job.folder}/x.db"
+    assert f"next:  python train.py study=ours trial=best {where}\n" in job.tuned
     assert len(list((job.folder / "runs" / "ours").glob("worker-*.log"))) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.rules.competition import FORMULAS as NAMES
-from harness.rules.competition import Competition
+from harness.rules.competition import RANGES, Competition
 from harness.rules.formulas import FORMULAS, Figures, better, optimistic, points, points_of_board, ranks
 
 # F1, seconds, score as teams reported them; the base of the time term was 43.16 s.
@@ -85,8 +86,8 @@ def test_a_time_base_that_is_no_time_is_refused(base: float) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"formula": "boostcamp"}, {"f1_target": 95.0}, {"f1_target": float("nan")}, {"f1_floor": -0.1},
-        {"agreement": 99.5}, {"f1_base": 0.0}, {"macs_base": 0.0}, {"threads": 0}, {"threads": 1.5},
+        {"formula": "boostcamp"}, {"f1_target": 95.0}, {"f1_target": float("nan")},
+        {"agreement": 99.5}, {"f1_base": 0.0}, {"macs_base": 0.0}, {"threads": 0},
     ],
 )  # fmt: skip
 def test_rules_that_nothing_can_be_scored_by_are_refused_before_anything_is(wrong: dict[str, object]) -> None:
@@ -158,6 +159,30 @@ def test_a_reference_time_that_is_no_time_is_refused() -> None:
     """The value is named."""
     with pytest.raises(HarnessError, match="competition.reference_ms=0.*above 0"):
         Competition(reference_ms=0)
+
+
+@pytest.mark.parametrize(("name", "allowed"), [(name, allowed) for name, (_, _, allowed, _) in RANGES.items()])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -11])
+def test_a_number_that_makes_no_points_is_refused(name: str, allowed: str, value: float) -> None:
+    """Nor is there a competition whose judge refuses every entry, or takes each for the one that was submitted."""
+    with pytest.raises(HarnessError, match=re.escape(f"competition.{name}={value}: allowed: {allowed}")):
+        Competition(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["f1_base", "macs_base", "threads"])
+def test_nothing_is_divided_by_zero_nor_runs_on_no_thread(name: str) -> None:
+    """Zero is refused where it can't be."""
+    with pytest.raises(HarnessError, match=f"competition.{name}=0: allowed: "):
+        Competition(**{name: 0})
+
+
+def test_what_is_stored_is_read_though_nobody_could_judge_by_it_today() -> None:
+    """An engine that has left makes no scores unreadable; whoever judges by it is refused."""
+    rules = Competition(f1_target=0.8).rules() | {"runtime": "inductor"}
+    found = Competition.stored(rules)
+    assert found.rules() == rules
+    with pytest.raises(HarnessError, match="competition.runtime: unknown 'inductor'"):
+        found.check()
 
 
 def test_below_the_floor_f1_squared_fps_is_zero() -> None:

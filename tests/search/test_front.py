@@ -99,7 +99,11 @@ def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path, capsys: 
     attrs = finished(0.5, 1.0).user_attrs
     double.add_trials([create_trial(values=[0.1, 9.0], user_attrs=finished(0.1, 9.0).user_attrs)])
     double.add_trials([create_trial(values=[0.5, 1.0], user_attrs=attrs)])
-    summarise(single, tmp_path, Competition())
-    assert "train.py study=s trial=best" in capsys.readouterr().out
+    summarise(single, tmp_path, Competition(), " runs=there")
+    assert [line.split("python ")[1] for line in capsys.readouterr().out.splitlines() if "python" in line] == [
+        "train.py study=s trial=best runs=there",
+        "-m harness front study=s runs=there",
+        "-m harness report study=s runs=there",
+    ]
     summarise(double, tmp_path, Competition())
     assert "train.py study=d trial=1" in capsys.readouterr().out

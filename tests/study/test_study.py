@@ -235,6 +235,22 @@ def started(url: str, runs: Path, named: list[str], **settings: Any) -> Shared:
     return start.run(mine, definition, Launch(), named)
 
 
+def test_a_command_that_joins_by_name_takes_the_whole_budget_unless_it_says_another(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`started` would have one trial by itself, as `tune.py` has twenty. All slots are taken as finished."""
+    made = Definition.of(
+        data_name="digits", data_options=DigitsOptions(), space=SPACE, proxy=Proxy(epochs=3), competition=COMPETITION,
+        gate=Gate(), study=Study(), latency_s=1.5, layout="auto", dtype="auto",
+    ).with_data(load_digits(DigitsOptions()))  # fmt: skip
+    first = join(Study(name="ours", trials=60), made, url, 0)
+    with first.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE harness_slots SET state = 'done', ended = 0"))
+    assert started(url, tmp_path, ["study.name"]).settings.trials == 60
+    assert "all 60 trials are finished" in capsys.readouterr().out
+    assert started(url, tmp_path, ["study.name", "study.trials"]).settings.trials == 1
+
+
 def test_a_command_that_names_other_settings_is_refused_and_one_that_names_none_takes_the_study_s(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
