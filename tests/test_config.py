@@ -274,6 +274,14 @@ def test_the_verbs_are_listed(tmp_path: Path):
     assert plain.stdout.strip() == asked.stdout.strip()
 
 
+def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
+    """In a shape that a shell takes; what wasn't given isn't carried on."""
+    given = ["study.name=ours", "runs=/my runs", "storage.url=sqlite:///x.db"]
+    assert config.carried(given, "runs", "storage.url", "board.url") == " runs='/my runs' storage.url=sqlite:///x.db"
+    assert config.carried([f"storage.url={SERVER}"], "runs", "storage.url") == " storage.url=..."
+    assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
+
+
 @pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
 def test_a_time_that_nothing_can_be_timed_in_is_refused(root: str, value: str):
@@ -286,11 +294,3 @@ def test_a_negative_number_of_threads_is_refused():
     """Else torch raises an error of its own."""
     with pytest.raises(HarnessError, match="threads=-1: allowed: a whole number"):
         config.load("train", ["threads=-1"])
-
-
-def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
-    """In a shape that a shell takes; what wasn't given isn't carried on."""
-    given = ["study.name=ours", "runs=/my runs", "storage.url=sqlite:///x.db"]
-    assert config.carried(given, "runs", "storage.url", "board.url") == " runs='/my runs' storage.url=sqlite:///x.db"
-    assert config.carried([f"storage.url={SERVER}"], "runs", "storage.url") == " storage.url=..."
-    assert config.carried(["study.name=ours"], "runs", "storage.url") == ""

@@ -23,9 +23,9 @@ Part of what is hashed: scores of before stand under another hash."""
 TINY, HUGE = 1e-9, 1e18
 ABOVE_0 = f"above 0, up to {HUGE:g}"
 RANGES = {
-    "f1_target": (-10, 10, "-10 to 10", "set it to the F1 that is hoped for"),
-    "f1_floor": (-10, 10, "-10 to 10", "set it to the F1 below which nothing counts"),
-    "f1_base": (TINY, HUGE, ABOVE_0, "set it to the base network's F1"),
+    "f1_target": (0, 1, "0 to 1", "set it to the F1 that is hoped for"),
+    "f1_floor": (0, 1, "0 to 1", "set it to the F1 below which nothing counts"),
+    "f1_base": (0.01, 1, "0.01 to 1", "set it to the base network's F1"),
     "macs_base": (TINY, HUGE, ABOVE_0, "set it to the base network's MACs"),
     "time_base": (TINY, HUGE, ABOVE_0, "set it to 1, or how many times the reference network's time the formula's base "
                   "is"),
@@ -51,7 +51,7 @@ class Competition:
     contest: what only the organiser's side needs (`board.contest.Contest`); no part of the rules behind scores.
 
     Raises:
-        HarnessError: there is no such runtime or formula, or a number is outside its range.
+        HarnessError: there is no such runtime or formula, or a number is out of its range.
     """
 
     name: str = "digits"
@@ -76,8 +76,9 @@ class Competition:
         pick(RUNTIMES | {AUTO: ""}, self.runtime, "competition.runtime")
         pick(dict.fromkeys(FORMULAS), self.formula, "competition.formula")
         for name, (low, high, allowed, fix) in RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise HarnessError(f"competition.{name}={getattr(self, name)}: allowed: {allowed}", fix)
+            value = getattr(self, name)
+            if not low <= value <= high or (name == "threads" and not isinstance(value, int)):
+                raise HarnessError(f"competition.{name}={value}: allowed: {allowed}", fix)
 
     @classmethod
     def stored(cls, rules: Mapping[str, Any]) -> Competition:

@@ -103,7 +103,6 @@ def test_it_is_closed_and_opened_again(lite: Engine) -> None:
         ({"split_seed": 0}, "contest.split_seed=0: is drawn by .*\n.*remove the line"),
         ({"rules": replace(RULES, reference={})}, "competition.reference: no 'model'"),
         ({"rules": replace(RULES, reference=REFERENCE | {"model": {"stages": [{"block": "cnov"}]}})}, "unknown 'cnov'"),
-        ({"rules": replace(RULES, formula="points")}, "competition.formula: unknown 'points'"),
     ],
 )
 def test_a_wrong_setting_is_named(lite: Engine, changes: dict[str, object], reason: str) -> None:

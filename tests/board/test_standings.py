@@ -204,7 +204,7 @@ def test_a_board_whose_formula_has_changed_its_meaning_is_ranked_anew_by_the_sam
         ({"threads": 2}, "threads: entries were measured by it"),
         ({"formula": "boostcamp2021c"}, "unknown 'boostcamp2021c'"),
         ({"formula": Competition().formula}, "ranked by these rules already"),
-        ({"formula": "boostcamp2021b", "f1_target": float("nan")}, "competition.f1_target=nan: allowed: -10 to 10"),
+        ({"formula": "boostcamp2021b", "f1_target": float("nan")}, "competition.f1_target=nan: allowed: 0 to 1"),
         ({"formula": "boostcamp2021a", "macs_base": 0.0}, "competition.macs_base=0.0: allowed: above 0"),
     ],
 )
