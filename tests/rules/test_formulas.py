@@ -86,8 +86,8 @@ def test_a_time_base_that_is_no_time_is_refused(base: float) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"formula": "boostcamp"}, {"f1_target": 95.0}, {"f1_target": float("nan")},
-        {"agreement": 99.5}, {"f1_base": 0.0}, {"macs_base": 0.0}, {"threads": 0},
+        {"formula": "boostcamp"}, {"f1_target": 95.0}, {"f1_target": float("nan")}, {"f1_floor": -0.1},
+        {"agreement": 99.5}, {"f1_base": 0.0}, {"macs_base": 0.0}, {"threads": 0}, {"threads": 1.5},
     ],
 )  # fmt: skip
 def test_rules_that_nothing_can_be_scored_by_are_refused_before_anything_is(wrong: dict[str, object]) -> None:
