@@ -14,7 +14,7 @@ OPTIMIZERS = {
 }
 """The optimisers by name, each with its own parameters; `train.optimizers` builds them."""
 PARAMETERS = {
-    "lr": (1e-9, 1e3), "sgd_lr": (1e-9, 1e3), "momentum": (0, 0.99999), "beta1": (0, 0.99999), "beta2": (0, 0.99999)
+    "lr": (1e-12, 1e38), "sgd_lr": (1e-12, 1e38), "momentum": (0, 0.99999), "beta1": (0, 0.99999), "beta2": (0, 0.99999)
 }  # fmt: skip
 """What each number among them may be."""
 SCHEDULES = ("cosine", "onecycle", "linear")
