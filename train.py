@@ -59,6 +59,15 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
             f"train.py: {' and '.join(named) or 'nothing'} given",
             "give one of study=NAME, candidate=FILE, model=FILE; --help shows examples",
         )
+    if settings.resolution_px and not settings.model:
+        raise HarnessError(
+            f"resolution_px={settings.resolution_px}: is of model=FILE alone; a candidate has its own input size",
+            "leave it out, or write another resolution_px into a copy of the candidate's file",
+        )
+    if settings.trial != "best" and not settings.study:
+        raise HarnessError(
+            f"trial={settings.trial}: is of study=NAME alone", "leave it out, or name the study that the trial is of"
+        )
     if settings.study:
         return candidate_of(trial), ""
     path = Path(settings.candidate or settings.model)

@@ -214,6 +214,8 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*TUNE, f"storage.url={SERVER}"], "storage.url=postgresql+psycopg://u:***@127.0.0.1:1/x: can't be used"),
         ([*TUNE, space, lite], "unknown 'cnov'"),
         ([*TRAIN], "train.py: nothing given"),
+        ([*TRAIN, "candidate=x.json", "resolution_px=32"], "resolution_px=32: is of model=FILE alone"),
+        ([*TRAIN, "candidate=x.json", "trial=5"], "trial=5: is of study=NAME alone"),
         ([*TRAIN, f"candidate={net}"], "unknown 'cnov'"),
         ([*TRAIN, "model=model.yaml"], "unknown 'cnov'"),
         ([*TRAIN, f"model={missing}"], "missing.yaml: no such file"),
