@@ -41,14 +41,18 @@ KILL = (
 
 
 def train(folder: Path, trouble: str = "", **environment: str) -> subprocess.CompletedProcess:
-    """Run the script; `trouble` is what happens once W&B is open."""
+    """Run the script; `trouble` is what happens once W&B is open.
+
+    Without this process's settings of W&B: where another test has opened it here, the script would share its service.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     arguments = [json.dumps(RUN), json.dumps(ROWS), str(folder), "storage.url=postgresql://u:secretpw@127.0.0.1:1/x"]
     return subprocess.run(
         [sys.executable, "-c", SCRIPT.format(trouble=trouble or "pass"), *arguments],
         capture_output=True,
         text=True,
         timeout=600,
-        env=os.environ | environment,
+        env=own | environment,
     )
 
 
