@@ -249,8 +249,10 @@ def _pid(folder: Path) -> int:
     try:
         if str(_data(folder)) in psutil.Process(pid).cmdline():
             return pid
+    except psutil.AccessDenied:
+        return pid  # another user's: it may well be the server, and two would destroy the database
     except psutil.NoSuchProcess:
-        pass
+        pass  # the file is left by one that was killed
     if machine != socket.gethostname():
         what = f"folder={folder}: its database was started on the machine {machine}, and this is {socket.gethostname()}"
         raise HarnessError(what, f"stop it there; or, if it surely doesn't run any more, remove {file}")
