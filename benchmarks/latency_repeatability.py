@@ -10,7 +10,8 @@ The eighth is the reference network itself, timed beside itself: what this machi
 All of it runs on the last two of the processors that it is allowed, so that whichever one a measurement is pinned to,
 the neighbours are there too. "quiet": nobody is beside it. "busy": on each of the two a process trains a dense
 network in bfloat16. "shared": on each of the two a process comes and goes, both at once, in spells of 1 to 10 s that
-are drawn by a seed; it streams 100 MB of memory and multiplies matrices by turns, and sleeps between the spells.
+are drawn by a seed; in a spell it streams memory and multiplies matrices for a tenth of a millisecond at a time, so
+that it meets every batch. Between spells it sleeps.
 
 Each repeat times each network in fresh processes: ours, then a plain stream of single runs by the wall clock (its
 mean, its median and its 90th percentile, which is MLPerf's single-stream figure; beside them mean and median of its
