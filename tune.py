@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     job = Job(
         study=settings.study, url=settings.storage.url, here=parted(asdict(options))[1], device=settings.device,
         track=settings.track, runs=Path(settings.runs), patience_s=settings.storage.patience_s,
-        threads=used,
+        measure_patience_s=settings.measure.patience_s, threads=used,
     )  # fmt: skip
     named = [word.partition("=")[0] for word in arguments]
     shared = start.run(job, definition, how, named)

@@ -23,6 +23,13 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
+def microcode() -> str:
+    """Read the version of the processor's microcode; empty where nobody says."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("microcode")), "")
+
+
 def steal_s() -> float:
     """Sum the seconds that the host has taken from this process's processors since boot; 0.0 where nobody counts."""
     stat = Path("/proc/stat")

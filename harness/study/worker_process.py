@@ -17,6 +17,7 @@ import torch
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.interrupts import deaf, heed
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.processors import check_threads, threads
 from harness.record.result import Result
 from harness.search.gate import Refused
@@ -50,6 +51,7 @@ class Job:
     threads: int
     deadline: float | None = None
     patience_s: float = PATIENCE_S
+    measure_patience_s: float = PATIENCE_CLEAN_S
 
     @property
     def folder(self) -> Path:
@@ -69,7 +71,7 @@ class Job:
             competition=definition.rules(), gate=definition.limits(), objective=definition.objective, seed=seed,
             device=device_of(self.device), precision=fixed(definition.layout, definition.dtype),
             reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.study["pruner"],
-            patience_s=self.patience_s,
+            patience_s=self.patience_s, measure_patience_s=self.measure_patience_s,
         )  # fmt: skip
 
 
