@@ -85,7 +85,9 @@ def measure(duel: Duel, seconds: float, patience_s: float = PATIENCE_S) -> tuple
         def process(_: float, patience_s: float) -> dict:
             with duel.ruler.opened() as reference, duel.entrant.opened() as model:
                 say = partial(say_waiting, str(duel.entrant.model), patience_s)
-                clean_s = paired_timing.wait_for_clean(reference.rulers, best, patience_s, say)
+                clean_s = paired_timing.wait_for_clean(
+                    reference.rulers, lambda: _interruptions(reference.pid), best, patience_s, say
+                )
                 before = steal_s(), time.perf_counter()
                 loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
                 witnesses.append(witness)
@@ -224,11 +226,13 @@ class Side:
         self.seen_ms = self._cpu_ms()
         return self.batch
 
-    def batch(self) -> tuple[float, float]:
-        """Time a batch of images never shown before: CPU (with several threads, wall) ms and wall ms of one image."""
+    def batch(self) -> tuple[float, float, int]:
+        """Time a batch of images never shown before; return what `paired_timing.Batch` does."""
         images, index = self.take(self.size)
         idle_ms = self._cpu_ms() - self.seen_ms
+        before = _interruptions(self.remote.pid)
         spent_ms, wall_ms = self.timed(images)
+        broken = paired_timing.broken_into(_interruptions(self.remote.pid) - before, 2 * spent_ms)
         self.shown.append(index)
         self.logits.append(self.remote.logits())
         now_ms = self._cpu_ms()
@@ -237,7 +241,7 @@ class Side:
         self.seen_ms = now_ms
         pairs = zip((spent_ms, wall_ms), self.blank, strict=True)
         each = [round(max(ms - blank, 0.01 * ms) / self.size, 6) for ms, blank in pairs]
-        return each[self.threads > 1], each[1]
+        return each[self.threads > 1], each[1], broken
 
     def rulers(self) -> tuple[float, float]:
         """Run the rulers in its process, which is no work outside of its runs."""

@@ -141,7 +141,7 @@ def _loads(job: dict) -> dict:
         runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
         return [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
 
-    waited_s = wait_for_clean(ruler, Best(**job["best"]), job["wait_s"], Path(job["waiting"]).touch)
+    waited_s = wait_for_clean(ruler, _interruptions, Best(**job["best"]), job["wait_s"], Path(job["waiting"]).touch)
     before, begin = _seen(), time.perf_counter()
     loads = paired_timing.loads(fresh, ruler, job["until"] + waited_s, time.process_time)
     seen = {name: value - before[name] for name, value in _seen().items()}
@@ -153,13 +153,15 @@ def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: 
     _run(run, image)
     count = max(1, round(paired_timing.BATCH_S / paired_timing.warm_up(lambda: run(image), clock, least_s)))
 
-    def batch() -> tuple[float, float]:
+    def batch() -> tuple[float, float, int]:
         run(image)  # the other model has just had the caches
+        before = _interruptions()
         start, wall = clock(), time.perf_counter_ns()
         for _ in range(count):
             run(image)
         stop, wall_stop = clock(), time.perf_counter_ns()
-        return round((stop - start) / count / 1e6, 6), round((wall_stop - wall) / count / 1e6, 6)
+        broken = paired_timing.broken_into(_interruptions() - before, (stop - start) / 1e6)
+        return round((stop - start) / count / 1e6, 6), round((wall_stop - wall) / count / 1e6, 6), broken
 
     return batch
 
@@ -169,8 +171,13 @@ def _seen() -> dict[str, float]:
     return {
         "cpu_s": time.process_time(),
         "steal_s": steal_s(),
-        "interruptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+        "interruptions": _interruptions(),
     }
+
+
+def _interruptions() -> int:
+    """Count how often the system has taken the processor from this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def look(job: dict) -> dict:

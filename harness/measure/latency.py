@@ -34,13 +34,16 @@ class Load:
     """Timings of model and reference by turns (A B B A), after both were loaded afresh.
 
     Ms for one image, one value for each short batch of runs, in pairs; CPU time with one thread, else wall time.
-    chain_ms, vector_ms: of the two rulers, before the first batch and after each; empty in records from before them.
+    model_interrupted, reference_interrupted: 1 of a batch that another kept breaking into, else 0. chain_ms, vector_ms:
+    of the two rulers, before the first batch and after each. These four are empty in records from before them.
     """
 
     model_ms: tuple[float, ...]
     model_wall_ms: tuple[float, ...]
     reference_ms: tuple[float, ...]
     reference_wall_ms: tuple[float, ...]
+    model_interrupted: tuple[int, ...] = ()
+    reference_interrupted: tuple[int, ...] = ()
     chain_ms: tuple[float, ...] = ()
     vector_ms: tuple[float, ...] = ()
 
@@ -100,9 +103,9 @@ class Latency:
         slow = self._slowdown(loads)
         mine, other = (np.asarray(ms) for ms in (load.model_ms, load.reference_ms))
         if load.vector_ms and self.best and not contended:
-            kept = clean(load.chain_ms, load.vector_ms, self.best, slow)
-            turns = kept[: 2 * len(mine)].reshape(-1, 2)
+            turns = clean(load.chain_ms, load.vector_ms, self.best, slow).reshape(-1, 2)
             turns[1::2] = turns[1::2, ::-1]  # A B B A
+            turns &= ~np.array([load.model_interrupted, load.reference_interrupted], dtype=bool).T
             mine, other = mine[turns[:, 0]], other[turns[:, 1]]
             if min(len(mine), len(other)) < LEAST:
                 return None

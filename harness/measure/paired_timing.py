@@ -19,13 +19,14 @@ LOAD_S = 0.02  # CPU time of the turns after one load
 LOADS = 3  # a process; where the weights lie in memory matters as much, so they are laid out anew
 TURNS = 4  # after a load, at least
 WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything cold
+RULER_MS = 0.05  # that both take with their warm-up, about
 LOOK = 12  # runs of the rulers that tell whether the processor is all ours
 PAUSE_S = 0.03  # between two looks
 LONG_S = 2.0  # a wait of a process that is said
 CALIBRATION_S = 0.3  # of rulers, on a machine that nothing is known of
 
-Batch = Callable[[], tuple[float, float]]
-"""Runs one short batch: CPU ms and wall ms of one image."""
+Batch = Callable[[], tuple[float, float, int]]
+"""Runs one short batch: CPU ms and wall ms of one image, and whether another kept breaking in (1) or not (0)."""
 Loads = list[list[list[float]]]
 """For each load, the lists of a `Load`, in its order."""
 Process = Callable[[float, float], dict[str, Any]]
@@ -89,7 +90,7 @@ def _turns(model: Batch, reference: Batch, ruler: Ruler, cpu_s: Callable[[], flo
     rulers = [ruler()]
     stop = cpu_s() + LOAD_S
 
-    def timed(batch: Batch) -> tuple[float, float]:
+    def timed(batch: Batch) -> tuple[float, float, int]:
         found = batch()
         rulers.append(ruler())
         return found
@@ -99,20 +100,35 @@ def _turns(model: Batch, reference: Batch, ruler: Ruler, cpu_s: Callable[[], flo
             mine, other = timed(model), timed(reference)
         else:
             other, mine = timed(reference), timed(model)
-        rows.append(mine + other)
+        rows.append((*mine[:2], *other[:2], mine[2], other[2]))
     return [list(column) for column in (*zip(*rows, strict=True), *zip(*rulers, strict=True))]
 
 
-def wait_for_clean(ruler: Ruler, best: Best, patience_s: float, say: Callable[[], None]) -> float:
-    """Wait until the rulers say that the processor is all ours, or patience is over; return the seconds waited.
+def broken_into(interruptions: int, cpu_ms: float) -> int:
+    """Tell (1) of work that another kept breaking in, who empties the caches each time, or not (0).
 
-    say: called once, of a wait that takes long.
+    interruptions: times that the system took the processor away. Once may happen to any, and a busy system's turns are
+    of more than a millisecond. cpu_ms: of all the work.
+    """
+    return int(interruptions > 1 + cpu_ms)
+
+
+def wait_for_clean(
+    ruler: Ruler, interruptions: Callable[[], int], best: Best, patience_s: float, say: Callable[[], None]
+) -> float:
+    """Wait until the processor is all ours, by the rulers, or patience is over; return the seconds waited.
+
+    interruptions: counts how often the system took the processor from where the rulers run. say: called once, of a wait
+    that takes long.
     """
     begin, said = time.monotonic(), False
     while True:
+        before = interruptions()
         chain, vector = zip(*(ruler() for _ in range(LOOK)), strict=True)
+        broken = broken_into(interruptions() - before, LOOK * RULER_MS)
+        ours = 2 * clean(chain, vector, best, slowdown(chain, vector, best)).sum() >= LOOK and not broken
         waited_s = time.monotonic() - begin
-        if 2 * clean(chain, vector, best, slowdown(chain, vector, best)).sum() >= LOOK or waited_s >= patience_s:
+        if ours or waited_s >= patience_s:
             return waited_s
         if waited_s >= LONG_S and not said:
             say()

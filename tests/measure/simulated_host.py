@@ -75,7 +75,7 @@ class Host:
             if self.random.random() < self.spikes:
                 took *= 1 + self.random.exponential()
             self.now_s += BATCH_MS / 1e3 * took / here
-            return took, took
+            return took, took, 0
 
         return run
 
@@ -98,7 +98,7 @@ class Host:
 
         def process(until: float, patience_s: float) -> dict[str, Any]:
             self.now_s += START_S
-            waited_s = paired_timing.wait_for_clean(self.ruler, best, patience_s, lambda: None)
+            waited_s = paired_timing.wait_for_clean(self.ruler, lambda: 0, best, patience_s, lambda: None)
             found = paired_timing.loads(fresh, self.ruler, until + waited_s, lambda: self.now_s)
             return {"loads": found, "seen": {"cpu_s": 0.1}, "waited_s": waited_s}
 

@@ -193,10 +193,10 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
     warmed: list[float] = []
 
     def batch(name: str, ms: float) -> paired_timing.Batch:
-        def run() -> tuple[float, float]:
+        def run() -> tuple[float, float, int]:
             order.append(name)
             clock.now_s += ms / 1e3
-            return ms, ms + 1
+            return ms, ms + 1, 0
 
         return run
 
@@ -212,7 +212,10 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
     turns = paired_timing.TURNS  # 20 ms are four turns of 5 ms
     assert "".join(order) == ("|" + "A|B|B|A|" * (turns // 2)) * loads
     rulers = [[0.5] * (2 * turns + 1), [0.25] * (2 * turns + 1)]
-    assert found == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns, *rulers]] * loads
+    assert (
+        found
+        == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns, [0] * turns, [0] * turns, *rulers]] * loads
+    )
     assert warmed == [paired_timing.WARM_UP_S] + [0.0] * (loads - 1)
 
 

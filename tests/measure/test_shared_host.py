@@ -131,6 +131,29 @@ def test_both_rulers_tell_a_clock_from_a_neighbour(chain: float, vector: float, 
     assert slowdown([BEST.chain_ms * chain] * 9, [BEST.vector_ms * vector] * 9, BEST) == pytest.approx(slow)
 
 
+@pytest.mark.parametrize(
+    ("interruptions", "cpu_ms", "broken"), [(0, 0.4, 0), (1, 0.4, 0), (2, 0.4, 1), (4, 6.0, 0), (30, 6.0, 1)]
+)
+def test_who_breaks_in_all_the_time_spoils_a_batch(interruptions: int, cpu_ms: float, broken: int) -> None:
+    """A system's turns are of milliseconds; what breaks in more often empties the caches each time."""
+    assert paired_timing.broken_into(interruptions, cpu_ms) == broken
+
+
+def test_a_batch_that_another_broke_into_does_not_count() -> None:
+    """Though the rulers beside it are at their best, for they are too short to be met."""
+    calm, broken = [0] * 20, [1, 0] * 10
+    rulers = [[BEST.chain_ms] * 41, [BEST.vector_ms] * 41]
+    model = [2.0, 1.0] * 10
+    found = {
+        name: Latency.of([[[model, model, [1.0] * 20, [1.0] * 20, interrupted, calm, *rulers]]] * 3, best=BEST)
+        for name, interrupted in (("met", calm), ("seen", broken))
+    }
+    assert found["seen"].ratio == pytest.approx(1.0) and found["seen"].is_clean
+    assert found["met"].ratio == pytest.approx(1.0) and np.median(model) == 1.5  # low quantiles do for half of them
+    spoilt = Latency.of([[[model, model, [1.0] * 20, [1.0] * 20, [1] * 20, calm, *rulers]]] * 3, best=BEST)
+    assert not spoilt.is_clean
+
+
 def test_a_batch_counts_by_the_rulers_on_both_of_its_sides() -> None:
     """One bad ruler spoils its two neighbours and no other."""
     vector = [BEST.vector_ms * (1.5 if i == 3 else 1.02) for i in range(7)]
@@ -155,7 +178,8 @@ def replayed(process: np.ndarray, begin_s: float, seconds: float, best: Best) ->
         for before, after in zip(np.r_[ruler[:1], ruler[:-1]], ruler, strict=True):
             rulers += [max(before, after), after]
         chain = [best.chain_ms] * len(rulers)  # none was recorded
-        loads.append([list(part[:, 0]), list(part[:, 0]), list(part[:, 1]), list(part[:, 1]), chain, rulers])
+        model, reference, calm = list(part[:, 0]), list(part[:, 1]), [0] * len(part)
+        loads.append([model, model, reference, reference, calm, calm, chain, rulers])
     return loads
 
 
