@@ -90,7 +90,7 @@ BAD = [
     (Stage("dwconv", 8, options={"kernel": 0}), "kernel 0"),
     (Stage("conv", 8, options={"activation": "rellu"}), "'rellu'"),
     (Stage("conv", 8, options={"groups": 2}), "groups 2"),
-    (Stage("conv", 8, stride=3), "stride 3"),
+    (Stage("conv", 8, stride=17), "stride 17"),
     (Stage("conv", 8, stride=2.0), "stride 2.0"),
     (Stage("conv", 8, repeat=0), "repeat 0"),
     (Stage("conv", -8), "channels -8"),
