@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,91 +29,104 @@ def read_course(source: Path | str) -> ModelSpec:
         HarnessError: not a course file, a key that is missing or unknown, an unknown module, or an argument that a
             module doesn't take.
     """
-    raw = _parse(source)
+    try:
+        return ModelSpec(tuple(_stages(_parse(source))))
+    except HarnessError as error:
+        raise _named(source, error) from error
+
+
+def _stages(raw: dict[str, Any]) -> list[Stage]:
     depth, width, cin = raw["depth_multiple"], raw["width_multiple"], raw["input_channel"]
     stages: list[Stage] = []
     left_out = _classifier(raw["backbone"])
     for i, (repeat, module, args) in enumerate(raw["backbone"]):
-        entry = Entry(_repeats(repeat, depth, f"backbone.{i}"), cin, width)
+        entry = Entry(_repeats(repeat, depth), cin, width)
         read = stages_of(module, entry, args, f"backbone.{i}")  # those that are left out too: they have to be right
         if i not in left_out:
             stages += read
             cin = read[-1].channels or cin
-    return ModelSpec(tuple(stages))
+    return stages
 
 
-def input_channels(source: Path | str) -> int:
-    """Return how many channels a course model's images have.
+@dataclass(frozen=True)
+class Images:
+    """What images a course model was made for. side_px: as `INPUT_SIZE` or `input_size` has it, None without either."""
+
+    channels: int
+    side_px: int | None
+
+
+def images_of(source: Path | str) -> Images:
+    """Read which images a course model takes.
 
     Raises:
-        HarnessError: as `read_course`.
+        HarnessError: as `read_course`; the height isn't the width.
     """
-    return _parse(source)["input_channel"]
+    try:
+        raw = _parse(source)
+        return Images(raw["input_channel"], _side_px(raw))
+    except HarnessError as error:
+        raise _named(source, error) from error
 
 
-def input_size_px(source: Path | str) -> int | None:
-    """Return the side of a course model's images, as `INPUT_SIZE` or `input_size` has it; None where neither is there.
-
-    Raises:
-        HarnessError: as `read_course`; the sides differ.
-    """
-    raw = _parse(source)
-    given = {name: raw[name] for name in SIZES if name in raw}
-    sides = {side for value in given.values() for side in (value if isinstance(value, list) else [value])}
-    if not given:
-        return None
-    if len(sides) != 1 or any(isinstance(value, list) and len(value) != 2 for value in given.values()):
-        stands = ", ".join(f"{name}: {value}" for name, value in given.items())
-        raise HarnessError(f"course model: {stands}: allowed: twice the same side", "write INPUT_SIZE: [64, 64]")
-    within(side := sides.pop(), 1, 1024, f"course model: {next(iter(given))}", whole=True)
-    return side
+def _named(source: Path | str, error: HarnessError) -> HarnessError:
+    """Say which file an error is of."""
+    return HarnessError(f"{source}: {error.what}" if _is_path(source) else error.what, error.fix)
 
 
-def _repeats(repeat: int, depth: float, where: str) -> int:
-    whole(repeat, f"{where}: repeat")
+def _side_px(raw: dict[str, Any]) -> int | None:
+    given = {name: raw[name] if isinstance(raw[name], list) else [raw[name]] for name in SIZES if name in raw}
+    sides = [(name, side) for name, value in given.items() for side in value]
+    for name, side in sides:
+        within(side, 1, 1024, name, whole=True)
+    if any(len(value) not in (1, 2) for value in given.values()) or len({side for _, side in sides}) > 1:
+        stands = ", ".join(f"{name}: {raw[name]}" for name in given)
+        raise HarnessError(f"{stands}: allowed: twice the same side", "write INPUT_SIZE: [64, 64]")
+    return sides[0][1] if sides else None
+
+
+def _repeats(repeat: float, depth: float) -> int:
     return max(round(repeat * depth), 1) if repeat > 1 else int(repeat)
 
 
+def _is_path(source: Path | str) -> bool:
+    return isinstance(source, Path) or source.strip().endswith((".yaml", ".yml"))
+
+
 def _parse(source: Path | str) -> dict[str, Any]:
-    text = str(source)
-    if isinstance(source, Path) or text.strip().endswith((".yaml", ".yml")):
-        if not Path(source).is_file():
-            raise HarnessError(f"course model {text}: no such file", "give the path of a model YAML")
-        text = _text(Path(source))
+    try:
+        text = Path(source).read_text(encoding="utf-8-sig") if _is_path(source) else str(source)
+    except FileNotFoundError as error:
+        raise HarnessError("no such file", "give the path of a model YAML") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"can't be read as UTF-8 text: {error}", "save it as UTF-8") from error
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise HarnessError(f"course model: not YAML: {error}", "mend the line named above") from error
+        raise HarnessError(f"not YAML: {error}", "mend the line named above") from error
     if isinstance(raw, dict) and set(raw) == {"model"}:
         raw = raw["model"]
     if not isinstance(raw, dict) or not isinstance(raw.get("backbone"), list) or not raw["backbone"]:
-        raise HarnessError("course model: has no list named `backbone`", "write `backbone: [[1, Conv, [16, 3, 2]], …]`")
-    _check_keys(raw)
+        raise HarnessError("has no list named `backbone`", "write `backbone: [[1, Conv, [16, 3, 2]], …]`")
     for i, line in enumerate(raw["backbone"]):
         _check_line(line, f"backbone.{i}")
+    _check_keys(raw)
     return raw
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"course model {path}: can't be read as UTF-8 text: {error}", "save it as UTF-8") from error
 
 
 def _check_keys(raw: dict[str, Any]) -> None:
     allowed = (*KEYS, *SIZES)
     for key in raw:
         if key not in allowed:
-            what = f"course model: unknown key '{key}'; allowed: {', '.join(allowed)}"
+            what = f"unknown key '{key}'; allowed: {', '.join(allowed)}"
             raise HarnessError(what, f"{nearest(str(key), allowed)}rename or remove it")
     for key in KEYS:
         if key not in raw:
             example = "3" if key == "input_channel" else "1.0"
-            raise HarnessError(f"course model: no '{key}'; there is {', '.join(raw)}", f"add `{key}: {example}`")
-    within(raw["input_channel"], 1, 1024, "course model: input_channel", whole=True)
+            raise HarnessError(f"no '{key}'; there is {', '.join(raw)}", f"add `{key}: {example}`")
+    within(raw["input_channel"], 1, 1024, "input_channel", whole=True)
     for key in ("depth_multiple", "width_multiple"):
-        within(raw[key], 0.01, 100, f"course model: {key}")
+        within(raw[key], 0.01, 100, key)
 
 
 def _check_line(line: Any, where: str) -> None:
@@ -120,6 +134,7 @@ def _check_line(line: Any, where: str) -> None:
     if not good:
         raise HarnessError(f"{where}: {line!r} is not [repeat, module, [args]]", "write [1, Conv, [16, 3, 2]]")
     pick(MODULES, line[1], where)
+    whole(line[0], f"{where}: {line[1]}: repeat")
 
 
 def _classifier(backbone: Sequence[list[Any]]) -> set[int]:

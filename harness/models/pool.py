@@ -62,16 +62,13 @@ def globalavgpool(cin: int, cout: int, stride: int, *, size: int = 1) -> nn.Modu
     return nn.AdaptiveAvgPool2d(1) if size == 1 else PartMeans(size)
 
 
-class PartMeans(nn.Module):
-    """Average size x size parts of the map, as torch's adaptive pooling does: of any map, in plain ONNX operators."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
+class PartMeans(nn.AdaptiveAvgPool2d):
+    """Average size x size parts of the map; torch's own is exported only where they divide the map."""
 
     def forward(self, x: Tensor) -> Tensor:
+        parts = self.output_size
         for dim in (2, 3):
             length = int(x.shape[dim])
-            ends = [(i * length // self.size, -(-(i + 1) * length // self.size)) for i in range(self.size)]
+            ends = [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
             x = torch.cat([x.narrow(dim, a, b - a).mean(dim, keepdim=True) for a, b in ends], dim)
         return x
