@@ -18,7 +18,6 @@ KINDS = {
 """ONNX Runtime's names of the kinds of number, and numpy's."""
 COLOURS = (1, 3)
 """How many channels tell that an axis is that of the colours."""
-MOST_PX = 8192
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -11,6 +12,9 @@ import onnxruntime as ort
 from harness.errors import HarnessError
 from harness.runtime.engines import Predict
 from harness.runtime.model_input import ModelInput, sized
+
+if TYPE_CHECKING:
+    import onnx
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
@@ -66,26 +70,31 @@ def outputs_of(path: Path) -> tuple[str, list[str]]:
     return names[chosen], names[:chosen] + names[chosen + 1 :]
 
 
-def shapes_of(path: Path, names: Iterable[str], inputs: Sequence[ModelInput]) -> dict[str, tuple[int, ...]]:
-    """Run a model once and return the shapes that these of its values have.
+def shapes_of(
+    path: Path, model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[ModelInput]
+) -> dict[str, tuple[int, ...]]:
+    """Run a model once and return the shapes that these of its values have. path: where its external weights lie.
 
     Raises:
         HarnessError: it can't be loaded, or fails.
     """
     import onnx  # here alone: the process of a measurement doesn't need it
 
-    model = onnx.load(str(path), load_external_data=False)
-    names, known = list(names), {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    known = {value.name for value in (*model.graph.output, *model.graph.input)}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # else some would be optimised away
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
     )
-    session = _session(path, options, model.SerializeToString())
+    session = _session(path, options, watched.SerializeToString())
     feeds = {one.name: one.noise(one.shape[0]) if i == 0 else one.ones(1) for i, one in enumerate(inputs)}
+    wanted = [name for name in names if name not in feeds]
     try:
-        return {name: np.shape(value) for name, value in zip(names, session.run(names, feeds), strict=True)}
+        found = dict(zip(wanted, session.run(wanted, feeds), strict=True))
+        return {name: np.shape(value) for name, value in (found | feeds).items() if isinstance(value, np.ndarray)}
     except Exception as e:  # as in `_session`
         raise HarnessError(f"{path}: it fails: {str(e).splitlines()[0]}", "export the model again") from e
 

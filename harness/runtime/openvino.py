@@ -42,12 +42,17 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
     }
     core = ov.Core()
 
+    def opened() -> ov.Model:
+        try:
+            return core.read_model(str(path))
+        except RuntimeError as e:
+            raise _refused(path, e) from e
+
     @cache
     def request(images: tuple[int, ...]) -> tuple[ov.InferRequest, int]:
         # A graph for each size of batch: with the size open, small networks took up to a third longer.
+        model, ones = opened(), [one.ones(images[0]) for one in others]
         try:
-            model = core.read_model(str(path))
-            ones = [one.ones(images[0]) for one in others]
             model.reshape({0: list(images), **{i: list(one.shape) for i, one in enumerate(ones, 1)}})
             floats = [i for i, output in enumerate(model.outputs) if output.element_type.is_real()]
             run = core.compile_model(model, "CPU", settings).create_infer_request()
@@ -55,8 +60,7 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
                 run.set_input_tensor(i, ov.Tensor(one))
             return run, floats[0] if floats else 0
         except RuntimeError as e:
-            reason = [line for line in str(e).splitlines() if line.strip()][-1]
-            raise HarnessError(f"{path}: OpenVINO can't load it: {reason}", "time it with runtime=onnx") from e
+            raise _refused(path, e) from e
 
     def predict(inputs: np.ndarray) -> np.ndarray:
         run, output = request(inputs.shape)
@@ -65,7 +69,13 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
         run.infer()
         return run.get_output_tensor(output).data.copy()
 
-    shape = core.read_model(str(path)).input(0).partial_shape
-    if shape.rank.is_static and all(size.is_static for size in list(shape)[1:]):
-        request((shape[0].get_length() if shape[0].is_static else 1, *(size.get_length() for size in list(shape)[1:])))
+    shape = opened().input(0).partial_shape
+    if shape.rank.is_static and all(size.is_static for size in list(shape)[1:]):  # else the first run compiles it
+        batch = shape[0].get_length() if shape[0].is_static else 1
+        request((batch, *(size.get_length() for size in list(shape)[1:])))
     return predict
+
+
+def _refused(path: Path, e: RuntimeError) -> HarnessError:
+    reason = [line for line in str(e).splitlines() if line.strip()][-1]
+    return HarnessError(f"{path}: OpenVINO can't load it: {reason}", "time it with runtime=onnx")
