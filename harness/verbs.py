@@ -221,7 +221,7 @@ def _size(given: str | None) -> tuple[int, ...] | None:
         return None
     numbers = given.strip("[]() ").replace("x", ",").split(",")
     if not all(n.strip().isdecimal() and 1 <= int(n) <= 8192 for n in numbers):
-        raise HarnessError(f"size={given}: allowed: whole numbers from 1 to 8,192", "write size=H,W, as in size=224,224")
+        raise HarnessError(f"size={given}: allowed: whole numbers from 1 to 8,192", "write size=H,W: size=224,224")
     return tuple(int(n) for n in numbers)
 
 

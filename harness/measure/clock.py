@@ -228,7 +228,7 @@ def end_to_end(job: dict) -> dict:
     takes = inputs_of(path, job["size"])
     run, images = load(job["runtime"], path, job["threads"], takes[1:]), takes[0]
     if images.colour_axis is None or images.shape[0] != 1:
-        what = f"{path}: takes {images.dtype} {list(images.shape)}: allowed from a JPEG on: one image of 1 or 3 channels"
+        what = f"{path}: takes {images.dtype} {list(images.shape)}; from a JPEG on: one image of 1 or 3 channels"
         raise HarnessError(what, "its own time is measured all the same")
     height, width = images.shape[2:] if images.colour_axis == 1 else images.shape[1:3]
     rough = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -85,7 +85,7 @@ def timed_with(
         runtime = chosen.runtime
     elif runtime != "onnx" and (reason := _checker(model, threads, inputs, size)(runtime)):
         raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
-    latency = process.measure(model, reference, threads, seconds, runtime, patience_s, size)
+    latency = process.measure(model, reference, threads, seconds, runtime=runtime, patience_s=patience_s, size=size)
     return Timed(runtime, latency, tuple(others))
 
 
@@ -105,7 +105,7 @@ def tried(
     """
 
     def measure(runtime: str) -> Latency:
-        return process.measure(model, reference, threads, glance_s, runtime, patience_s, size)
+        return process.measure(model, reference, threads, glance_s, runtime=runtime, patience_s=patience_s, size=size)
 
     return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs, size))
 

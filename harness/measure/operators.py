@@ -1,4 +1,4 @@
-"""How many multiply-accumulates each ONNX operator costs: the standard's, and those that ONNX Runtime fuses them into."""
+"""How many multiply-accumulates an ONNX operator costs: the standard's, and those that ONNX Runtime makes of them."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ COUNTS: dict[tuple[str, str], Callable[[onnx.NodeProto, ShapeOf], int]] = {
 }  # fmt: skip
 """By domain and name. All others of the standard are element by element, or move numbers: they cost nothing here."""
 
-NOTHING: dict[str, frozenset[str]] = {
-    MICROSOFT: frozenset("""
+_NOTHING = {
+    MICROSOFT: """
         BiasAdd BiasDropout BiasGelu BiasSoftmax BiasSplitGelu CropAndResize DequantizeLinear QuantizeLinear
         ExpandDims FastGelu Gelu GridSample GroupNorm SkipGroupNorm Inverse IsAllFinite
         LayerNormalization SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
@@ -123,14 +123,15 @@ NOTHING: dict[str, frozenset[str]] = {
         QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
         QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QuickGelu ReduceSumInteger
         Tokenizer Trilu Unique UnfoldTensor
-    """.split()),
-    BLOCKED: frozenset("ReorderInput ReorderOutput MaxPool AveragePool GlobalMaxPool GlobalAveragePool Upsample".split()),
-    LAID_OUT: frozenset("MaxPool AveragePool GlobalMaxPool GlobalAveragePool Resize QLinearAveragePool".split()),
-    CLASSIC: frozenset("""
+    """,
+    BLOCKED: "ReorderInput ReorderOutput MaxPool AveragePool GlobalMaxPool GlobalAveragePool Upsample",
+    LAID_OUT: "MaxPool AveragePool GlobalMaxPool GlobalAveragePool Resize QLinearAveragePool",
+    CLASSIC: """
         ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder
         Normalizer OneHotEncoder Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap
-    """.split()),
-}  # fmt: skip
+    """,
+}
+NOTHING = {domain: frozenset(names.split()) for domain, names in _NOTHING.items()}
 """Of other domains, those that multiply no matrix."""
 FOURIER = frozenset({"DFT", "STFT"})
 
@@ -171,7 +172,7 @@ def uncounted(node: onnx.NodeProto, why: str) -> HarnessError:
     """Return the error of an operator that can't be counted."""
     domain = f"{node.domain}." if node.domain else ""
     what = f"node '{node.name or node.output[0]}' ({domain}{node.op_type}): {why}"
-    return HarnessError(what, "export the model in the standard's operators: Conv, Gemm, MatMul, or their quantised forms")
+    return HarnessError(what, "export the model in the standard's operators: Conv, Gemm, MatMul, QLinearConv, ...")
 
 
 class UnknownShape(HarnessError):

@@ -78,7 +78,8 @@ def measure(
     with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         known = past.read(past.path())
         job |= {"best": asdict(known.best) if known.best else None, "apart": known.apart(of)}
-        job |= {"size": size, "seconds": seconds, "patience_s": patience_s, "noisy": NOISY, "waiting": f"{folder}/waiting"}
+        job |= {"size": size, "waiting": f"{folder}/waiting"}
+        job |= {"seconds": seconds, "patience_s": patience_s, "noisy": NOISY}
         raw = _child(job, folder, timeout_s=60 + 20 * seconds + 2 * patience_s)
         latency = latency_of(raw, waited_s, threads, Best(**raw["best"]), job["apart"])
         past.add(past.path(), of, latency)

@@ -114,7 +114,7 @@ def _flat(path: Path, declared: Any, given: list[int | None], size: Sequence[int
 
 def _further(path: Path, declared: Any, named: dict[Any, int]) -> ModelInput:
     """Give an input beside the images its sizes: numbers, or names that the images' input has too."""
-    shape = [d if isinstance(d, int) and d > 0 else named.get(d) if isinstance(d, str) else None for d in declared.shape]
+    shape = [named.get(d) if isinstance(d, str) else d if d and d > 0 else None for d in declared.shape]
     fixed = bool(declared.shape) and isinstance(declared.shape[0], int)
     if shape and shape[0] is None:
         shape[0] = 1
@@ -158,4 +158,3 @@ def _fix(given: list[int | None]) -> str:
 
 def _text(size: Sequence[int]) -> str:
     return ",".join(map(str, size))
-

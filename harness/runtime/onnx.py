@@ -86,9 +86,7 @@ def shapes_of(
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # else some would be optimised away
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
-    )
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
     session = _session(path, options, watched.SerializeToString())
     feeds = {one.name: one.noise(one.shape[0]) if i == 0 else one.ones(1) for i, one in enumerate(inputs)}
     wanted = [name for name in names if name not in feeds]
