@@ -35,7 +35,7 @@ def figures(
     """
     takes = inputs_of(model, size)
     found = timed_with(model, reference, competition, seconds, patience_s=patience_s, size=size)
-    notes = [*_unlike(takes), *_compared(model, competition, found)]
+    notes = [*unlike(takes), *_compared(model, competition, found)]
 
     def tried(name: str, measure: Callable[[], T]) -> T | None:
         try:
@@ -56,7 +56,7 @@ def figures(
     )
 
 
-def _unlike(takes: Sequence[ModelInput]) -> list[str]:
+def unlike(takes: Sequence[ModelInput]) -> list[str]:
     """Say what a model takes that is no batch of our images."""
     images, notes = takes[0], []
     shape = "x".join(map(str, images.shape))

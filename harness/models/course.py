@@ -127,6 +127,7 @@ def _check_keys(raw: dict[str, Any]) -> None:
     within(raw["input_channel"], 1, 1024, "input_channel", whole=True)
     for key in ("depth_multiple", "width_multiple"):
         within(raw[key], 0.01, 100, key)
+    _side_px(raw)
 
 
 def _check_line(line: Any, where: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from harness.errors import HarnessError
-from harness.measure import process
+from harness.measure import any_model, process
 from harness.measure.any_model import figures
 from harness.measure.clock import prepared
 from harness.measure.cost import macs, macs_of_onnx
@@ -56,18 +56,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What has to be said of each; where nothing has, the list is empty.
 NOTES = {
-    "batch_of_1": ["its batch is fixed: a run is of one image"],
     "batch_of_8": ["a run is of 8 images, and so are the figures", "no end-to-end time"],
     "free_sizes": [],
-    "gray": ["takes float32 of 1x1x32x32"],
     "colours_last": ["takes float32 of 1x32x32x3"],
     "uint8": ["takes uint8"],
-    "half": ["takes float16"],
     "outputs": ["computes 3 outputs", "not compared: label, shares"],
-    "map": [],
-    "scikit_learn": ["not compared: label", "no end-to-end time"],
+    "scikit_learn": ["not compared: maps", "no end-to-end time"],
     "words": ["got ones: mask", "no end-to-end time"],
-    "fused": [],
 }
 
 
@@ -84,6 +79,21 @@ def test_any_classifier_is_timed_and_what_couldnt_be_done_is_said(
     said = " | ".join(found["notes"])
     assert all(note in said for note in NOTES[name]) and bool(found["notes"]) == bool(NOTES[name])
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "batch", "said"),
+    [
+        ((1, 3, 8, 8), "float32", 1, "its batch is fixed: a run is of one image"),
+        ((1, 1, 8, 8), "float32", None, "takes float32 of 1x1x8x8"),
+        ((1, 3, 8, 8), "float16", None, "takes float16 of 1x3x8x8"),
+        ((1, 3, 8, 8), "float32", None, ""),
+    ],
+)
+def test_what_is_unlike_an_entry_is_said(shape: tuple[int, ...], dtype: str, batch: int | None, said: str) -> None:
+    """And nothing of what is like one."""
+    assert " ".join(any_model.unlike([ModelInput("x", shape, dtype, batch)])).startswith(said)
+    assert bool(said) == bool(any_model.unlike([ModelInput("x", shape, dtype, batch)]))
 
 
 def test_an_operator_that_nobody_knows_leaves_the_time_and_is_named(
@@ -111,7 +121,7 @@ def test_an_operator_that_nobody_knows_leaves_the_time_and_is_named(
     "name", ["batch_of_1", "batch_of_8", "free_sizes", "colours_last", "uint8", "outputs", "words"]
 )
 def test_openvino_is_compared_on_what_the_model_takes(name: str, tmp_path: Path) -> None:
-    """A batch that is fixed isn't asked for another; the control: a model of other weights isn't the same."""
+    """A batch that is fixed isn't asked for another."""
     pytest.importorskip("openvino", reason="OpenVINO isn't installed")
     path = MAKERS[name](tmp_path / "model.onnx")
     assert _checker(path, 1, None, SIZES.get(name))("openvino") is None
@@ -135,8 +145,8 @@ def test_a_size_that_is_none_is_refused(size: str, tmp_path: Path) -> None:
         measure([str(path), f"size={size}"], as_json=True)
 
 
-def test_a_model_that_ends_its_process_is_named(reference: Path, tmp_path: Path) -> None:
-    """Whatever goes wrong in it, what is said isn't an exit code."""
+def test_free_sizes_are_named_by_the_process_that_would_time_them(reference: Path, tmp_path: Path) -> None:
+    """What is said isn't an exit code."""
     path = MAKERS["free_sizes"](tmp_path / "model.onnx")
     with pytest.raises(HarnessError, match=r"model.onnx: its input 'images' is FLOAT .*'axis2', 'axis3'\]: allowed"):
         process.measure(path, reference, seconds=0.1)

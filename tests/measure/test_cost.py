@@ -141,9 +141,10 @@ def test_every_kind_of_product_costs_what_it_computes(
     assert macs([node], SHAPES, "m.onnx") == expected
 
 
-@pytest.mark.parametrize(
-    "kind", ["com.microsoft.QMoE", "nowhere.Conv", "Convolution", "DFT", "ai.onnx.ml.SVMClassifier"]
-)
+UNKNOWN = ("com.microsoft.QMoE", "nowhere.Conv", "Convolution", "DFT", "ai.onnx.ml.SVMClassifier")
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
 def test_what_an_unknown_operator_costs_is_an_error_that_names_it(kind: str) -> None:
     """Never a silent 0."""
     domain, _, name = kind.rpartition(".")

@@ -442,8 +442,9 @@ def test_the_input_size_of_a_file_is_read(line: str, side_px: int | None):
 @pytest.mark.parametrize("size", ["[52, 64]", "[[52], [52]]", "[52, 52, 3]", "'52'", "[0, 0]", "[]", "null"])
 def test_an_input_size_that_isnt_a_square_is_refused(size: str):
     """Its name is in the message."""
-    with pytest.raises(HarnessError, match="INPUT_SIZE"):
-        images_of(f"{WHOLE}INPUT_SIZE: {size}")
+    for read in (images_of, read_course):
+        with pytest.raises(HarnessError, match="INPUT_SIZE"):
+            read(f"{WHOLE}INPUT_SIZE: {size}")
 
 
 def test_wrong_arguments_are_answered_with_the_modules_order():
