@@ -5,7 +5,7 @@
     python train.py study=digits-vgg trial=best_under_ms=0.5     the highest F1 among those that take up to 0.5 ms
     python train.py study=cifar10-vgg trial=17 recipe.epochs=100
     python train.py candidate=runs/ours/00017 data=cifar10 data.root=PATH
-    python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
+    python train.py model=mobilenetv3 data=cifar10 data.root=PATH     of conf/model, or a file: the course's, or ours
     python train.py study=ours trial=17 weights=runs/final/NAME/weights.pt    begin with a run's weights
 
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
-    from harness.record.candidate import of_model
+    from harness.record.candidate import of_model, side_px_of_model
     from harness.record.run_folder import read_candidate
     from harness.search.attributes import candidate_of
 
@@ -57,7 +57,7 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     if len(named) != 1:
         raise HarnessError(
             f"train.py: {' and '.join(named) or 'nothing'} given",
-            "give one of study=NAME, candidate=FILE, model=FILE; --help shows examples",
+            "give one of study=NAME, candidate=FILE, model=FILE or NAME; --help shows examples",
         )
     if settings.resolution_px and not settings.model:
         raise HarnessError(
@@ -70,11 +70,17 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
         )
     if settings.study:
         return candidate_of(trial), ""
-    path = Path(settings.candidate or settings.model)
     if settings.candidate:
+        path = Path(settings.candidate)
         return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
-    resolution = settings.resolution_px or int(settings.data.get("side_px", 32))
-    return of_model(config.read_yaml(path), path, resolution), path.stem
+    path = config.model_file(settings.model)
+    raw = config.read_yaml(path)
+    own_px = side_px_of_model(raw, path)
+    resolution_px = settings.resolution_px or own_px or int(settings.data.get("side_px", 32))
+    if own_px:
+        chosen = "" if resolution_px == own_px else f"; trained at {resolution_px} px, as resolution_px says"
+        print(f"input size: {own_px} px, as {path} says{chosen}")
+    return of_model(raw, path, resolution_px), path.stem
 
 
 def _train(settings: config.Train, candidate: Any, name: str) -> None:

@@ -281,9 +281,9 @@ import numpy as np
 from itertools import islice
 from pathlib import Path
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
-from harness.runtime.onnx import input_shape, load
+from harness.runtime.onnx import inputs_of, load
 path = Path(sys.argv[1])
-run, image = load(path), np.random.default_rng(0).standard_normal((1, *input_shape(path)), dtype=np.float32)
+run, image = load(path), np.random.default_rng(0).standard_normal((1, *inputs_of(path)[0].shape[1:]), dtype=np.float32)
 times, end = [], time.perf_counter() + float(sys.argv[2])
 while time.perf_counter() < end:
     start = time.perf_counter()

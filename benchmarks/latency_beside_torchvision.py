@@ -21,7 +21,7 @@ from harness.measure.cost import macs_of_onnx
 from harness.measure.machine import machine, versions
 from harness.measure.process import measure
 from harness.runtime.export import export
-from harness.runtime.onnx import input_shape
+from harness.runtime.onnx import inputs_of
 
 ROUNDS = 5
 PEERS = ("mobilenet_v3_small", "resnet18")
@@ -30,7 +30,7 @@ PEERS = ("mobilenet_v3_small", "resnet18")
 def main() -> None:
     """Measure, print a table, and the JSON line last."""
     model = Path(sys.argv[1] if len(sys.argv) > 1 else "submissions/example/model.onnx")
-    side = input_shape(model)[1]
+    side = inputs_of(model)[0].shape[2]
     with tempfile.TemporaryDirectory() as folder:
         files = {"this model": model}
         for name in PEERS:

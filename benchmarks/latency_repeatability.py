@@ -322,10 +322,10 @@ def _usual(file: str, seconds: float, with_torch: bool) -> dict[str, float]:
     """Time a file by the usual ways, in ms."""
     from torch.utils.benchmark import Timer
 
-    from harness.runtime.onnx import input_shape, load
+    from harness.runtime.onnx import inputs_of, load
 
     run = load(Path(file), 1)
-    image = np.random.default_rng(0).standard_normal((1, *input_shape(Path(file))), dtype=np.float32)
+    image = np.random.default_rng(0).standard_normal((1, *inputs_of(Path(file))[0].shape[1:]), dtype=np.float32)
     for _ in range(10):
         run(image)
     times, end = [], time.perf_counter() + seconds

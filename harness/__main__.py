@@ -16,7 +16,7 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   standings [competition=NAME]     the board: yours, or that of a hosted competition (--private: its private part)
   submit submissions/NAME          send it to a competition's server and watch it (url=... debug=true wait=false;
                                    the token comes from HARNESS_TOKEN)
-  measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
+  measure FILE.onnx [size=H,W]     time models beside the competition's reference network, and from JPEG to logits
                                    (runtime=onnx|openvino|auto, threads=N, latency_s=S)
   machine                          is this a machine to rank on: a minute of rulers, and of the reference beside itself
                                    (seconds=60 competition=NAME)

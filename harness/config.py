@@ -179,6 +179,21 @@ def read_yaml(path: Path) -> Any:
         raise HarnessError(f"{path}: not YAML: {' '.join(str(e).split())}", "mend the file") from e
 
 
+def model_file(named: str) -> Path:
+    """Find a model's YAML file, by its path or by its name in `conf/model`.
+
+    Raises:
+        HarnessError: there is no such file.
+    """
+    known = groups()["model"]
+    if Path(named).is_file():
+        return Path(named)
+    if named in known:
+        return CONF / "model" / f"{named}.yaml"
+    what = f"model={named}: no such file; in conf/model: {', '.join(known)}"
+    raise HarnessError(what, f"{nearest(named, known)}name one of these, or a YAML file")
+
+
 def read_competition(named: str) -> Competition:
     """Read a competition from a YAML file, or from `conf/competition` by its name there.
 

@@ -174,9 +174,7 @@ def submit(arguments: list[str], as_json: bool) -> None:
 
 def measure(arguments: list[str], as_json: bool) -> None:
     """Time ONNX files beside a competition's reference network."""
-    from harness.measure.cost import macs_of_onnx
-    from harness.measure.fastest import timed
-    from harness.measure.process import end_to_end
+    from harness.measure.any_model import figures
     from harness.rules.reference import reference_model
 
     files = [Path(a) for a in arguments if "=" not in a]
@@ -184,16 +182,14 @@ def measure(arguments: list[str], as_json: bool) -> None:
     if not files or missing:
         named = ", ".join(missing) or "nothing"
         raise HarnessError(f"measure: {named}: no such file", "give FILE.onnx of a run folder")
-    named = [f"competition.{a}" if a.startswith(("runtime=", "threads=")) else a for a in arguments if "=" in a]
+    size = _size(config.given(arguments, "size"))
+    settings_given = [a for a in arguments if "=" in a and not a.startswith("size=")]
+    named = [f"competition.{a}" if a.startswith(("runtime=", "threads=")) else a for a in settings_given]
     settings: config.Submit = config.load("submit", named)
     competition = settings.competition
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")
-    rows = []
-    for f in files:
-        runtime, latency = timed(f, reference, competition, settings.latency_s, patience_s=settings.measure.patience_s)
-        whole_ms = end_to_end(f, competition.threads, runtime=runtime)
-        rows.append({"file": str(f), "runtime": runtime, "macs": macs_of_onnx(f), "end_to_end_ms": round(whole_ms, 6)})
-        rows[-1] |= latency.to_dict()
+    seconds, patience_s = settings.latency_s, settings.measure.patience_s
+    rows = [figures(f, reference, competition, seconds, patience_s, size) for f in files]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -204,8 +200,9 @@ def measure(arguments: list[str], as_json: bool) -> None:
     for r in rows:
         table.add_row(
             r["file"], r["runtime"], f"{r['ms']:.4f}", f"{r['low_ms']:.4f}..{r['high_ms']:.4f}", f"{r['ratio']:.4f}",
-            f"{r['ratio_low']:.4f}..{r['ratio_high']:.4f}", f"{r['wall_ms']:.4f}", f"{r['end_to_end_ms']:.4f}",
-            f"{r['macs'] / 1e6:.2f}",
+            f"{r['ratio_low']:.4f}..{r['ratio_high']:.4f}", f"{r['wall_ms']:.4f}",
+            "-" if r["end_to_end_ms"] is None else f"{r['end_to_end_ms']:.4f}",
+            "-" if r["macs"] is None else f"{r['macs'] / 1e6:.2f}",
         )  # fmt: skip
     _console().print(table)
     for r in rows:
@@ -214,6 +211,18 @@ def measure(arguments: list[str], as_json: bool) -> None:
             f"{r['file']}: {seen['cpu_s']:.2f} s of CPU in {seen['wall_s']:.2f} s, load {seen['load']}, "
             f"{seen['steal_s']:.2f} s stolen by the host, {seen['interruptions']:.0f} interruptions"
         )
+        for note in r["notes"]:
+            print(f"note:  {note}")
+
+
+def _size(given: str | None) -> tuple[int, ...] | None:
+    """Read the size of the images: H,W, or one number for both; other inputs may have more."""
+    if given is None:
+        return None
+    numbers = given.strip("[]() ").replace("x", ",").split(",")
+    if not all(n.strip().isdecimal() and 1 <= int(n) <= 8192 for n in numbers):
+        raise HarnessError(f"size={given}: allowed: whole numbers from 1 to 8,192", "write size=H,W: size=224,224")
+    return tuple(int(n) for n in numbers)
 
 
 def machine(arguments: list[str], as_json: bool) -> None:

@@ -23,7 +23,8 @@ from harness.measure.pinning import chosen
 from harness.measure.rulers import rulers
 from harness.parent import die_with
 from harness.runtime.engines import load
-from harness.runtime.onnx import input_shape
+from harness.runtime.model_input import ModelInput
+from harness.runtime.onnx import inputs_of
 
 WARM_RUNS = 6
 LOOK_S = 0.005
@@ -44,6 +45,9 @@ def _answer(verb: Callable[[dict], dict], job: dict) -> dict:
         return verb(job)
     except HarnessError as e:
         return {"error": [e.what, e.fix]}
+    except Exception as e:  # what no engine and no model should do: said, for the process has nobody else to tell
+        reason = (str(e).splitlines() or [""])[0]
+        return {"error": [f"{job['model']}: {type(e).__name__}: {reason}", "export the model again"]}
 
 
 def pin(threads: int) -> None:
@@ -54,20 +58,32 @@ def pin(threads: int) -> None:
 
 def predict(job: dict) -> dict:
     """Run the model over an array of inputs, in batches, and save the logits."""
-    run = load(job["runtime"], Path(job["model"]), job["threads"])
+    takes = [ModelInput(**one) for one in job["takes"]]
+    run = load(job["runtime"], Path(job["model"]), job["threads"], takes[1:])
     inputs = np.load(job["inputs"], mmap_mode="r")
-    size = max(1, min(256, 8_000_000 // max(1, int(np.prod(inputs.shape[1:])))))
-    logits = [_run(run, inputs[i : i + size]) for i in range(0, len(inputs), size)]
+    fixed = takes[0].batch if takes else None
+    size = fixed or max(1, min(256, 8_000_000 // max(1, int(np.prod(inputs.shape[1:])))))
+    read = _flat if takes else _logits
+    logits = [read(run, inputs[i : i + size]) for i in range(0, len(inputs), size)]
     np.save(job["logits"], np.concatenate(logits))
     return {"rows": len(inputs)}
 
 
 def _run(run: Callable, batch: np.ndarray) -> np.ndarray:
     try:
-        logits = run(np.ascontiguousarray(batch))
+        return run(np.ascontiguousarray(batch))
     except Exception as e:  # whatever the engine says of a bad model is the model's fault, and is passed on
-        reason = str(e).splitlines()[0]
+        reason = (str(e).splitlines() or [""])[0]
         raise HarnessError(f"the model fails on inputs of shape {batch.shape}: {reason}", "export it again") from e
+
+
+def _flat(run: Callable, batch: np.ndarray) -> np.ndarray:
+    """Run a model that isn't one of ours: float32 (N, all that its output holds for an image)."""
+    return np.asarray(_run(run, batch), dtype=np.float32).reshape(len(batch), -1)
+
+
+def _logits(run: Callable, batch: np.ndarray) -> np.ndarray:
+    logits = _run(run, batch)
     if logits.ndim != 2 or len(logits) != len(batch) or not np.isfinite(logits).all():
         raise HarnessError(
             f"the model returned shape {logits.shape} for {len(batch)} images, or values that aren't finite",
@@ -79,11 +95,11 @@ def _run(run: Callable, batch: np.ndarray) -> np.ndarray:
 def measure(job: dict) -> dict:
     """Time model and reference in forked processes, one after another, until the interval is narrow or the time up."""
     begin = time.monotonic()
-    shapes = _apart(_shapes, job)
+    inputs = _apart(_inputs, job)
     best = Best(**job["best"]) if job["best"] else calibrate(rulers())
 
     def process(until: float, patience_s: float) -> dict:
-        return _apart(_loads, job | shapes | {"until": until, "best": asdict(best), "wait_s": patience_s})
+        return _apart(_loads, job | inputs | {"until": until, "best": asdict(best), "wait_s": patience_s})
 
     found = paired_timing.repeated(
         process, seconds=job["seconds"], patience_s=job["patience_s"], noisy=job["noisy"], begin=begin, best=best,
@@ -118,12 +134,10 @@ def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
         os._exit(1)
 
 
-def _shapes(job: dict) -> dict:
-    """Read the shapes of both networks' inputs, once for all processes: it takes as long as a load."""
-    shapes = {}
-    for name in ("model", "reference"):
-        shapes[f"{name}_shape"] = input_shape(Path(job[name]))
-    return shapes
+def _inputs(job: dict) -> dict:
+    """Read what both networks take, once for all processes: it takes as long as a load."""
+    sizes = {"model": job["size"], "reference": None}
+    return {"takes": [[asdict(one) for one in inputs_of(Path(job[name]), sizes[name])] for name in sizes]}
 
 
 def _loads(job: dict) -> dict:
@@ -131,14 +145,15 @@ def _loads(job: dict) -> dict:
     clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
     names = ("model", "reference")
     paths = [Path(job[name]) for name in names]
-    random = np.random.default_rng(0)
-    images = [random.standard_normal((1, *job[f"{name}_shape"]), dtype=np.float32) for name in names]
+    takes = [[ModelInput(**one) for one in inputs] for inputs in job["takes"]]
+    images = [inputs[0].noise(inputs[0].shape[0]) for inputs in takes]
     pads, ruler = [], rulers()
 
     def fresh(least_s: float) -> list[paired_timing.Batch]:
         pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
         # The reference is a ruler for all engines, so it always runs on the same.
-        runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
+        engines = (job["runtime"], "onnx")
+        runs = [load(e, path, job["threads"], i[1:]) for e, path, i in zip(engines, paths, takes, strict=True)]
         return [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
 
     waited_s = wait_for_clean(ruler, _interruptions, Best(**job["best"]), job["wait_s"], Path(job["waiting"]).touch)
@@ -164,6 +179,26 @@ def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: 
         return round((stop - start) / count / 1e6, 6), round((wall_stop - wall) / count / 1e6, 6), broken
 
     return batch
+
+
+def prepared(pixels: np.ndarray, images: ModelInput) -> np.ndarray:
+    """Turn uint8 (2H, 2W, 3), blue first, into one image as a model takes it: scaled, unless it takes whole numbers."""
+    import cv2  # as in `end_to_end`
+
+    from harness.data.prepare import Preprocessing, prepare
+
+    side = images.shape[2]
+    if (*images.shape, images.dtype) == (1, 3, side, side, "float32"):  # as all of ours
+        how = Preprocessing(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+        return prepare(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)[None], how)
+    height, width = images.shape[2:] if images.colour_axis == 1 else images.shape[1:3]
+    pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    gray = images.shape[images.colour_axis] == 1
+    found = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None] if gray else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    if np.dtype(images.dtype).kind == "f":
+        found = found.astype(np.float32) * np.float32(1 / (255 * 0.25)) - np.float32(0.5 / 0.25)
+    found = found.transpose(2, 0, 1) if images.colour_axis == 1 else found
+    return np.ascontiguousarray(found[None], dtype=images.dtype)
 
 
 def _seen() -> dict[str, float]:
@@ -196,19 +231,20 @@ def end_to_end(job: dict) -> dict:
     """Time one image from its JPEG, twice the model's side, to logits: decode, resize, normalise, forward."""
     import cv2  # here alone: every trial would pay for it
 
-    from harness.data.prepare import Preprocessing, prepare
-
     cv2.setNumThreads(job["threads"])
     path = Path(job["model"])
-    run, side = load(job["runtime"], path, job["threads"]), input_shape(path)[1]
+    takes = inputs_of(path, job["size"])
+    run, images = load(job["runtime"], path, job["threads"], takes[1:]), takes[0]
+    if images.colour_axis is None or images.shape[0] != 1:
+        what = f"{path}: takes {images.dtype} {list(images.shape)}; from a JPEG on: one image of 1 or 3 channels"
+        raise HarnessError(what, "its own time is measured all the same")
+    height, width = images.shape[2:] if images.colour_axis == 1 else images.shape[1:3]
     rough = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    photo = cv2.resize(rough, (2 * side, 2 * side), interpolation=cv2.INTER_CUBIC)  # smooth, as photographs are
+    photo = cv2.resize(rough, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)  # smooth, as photographs are
     files = cv2.imencode(".jpg", photo)[1][None]
-    how = Preprocessing(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def whole(files: np.ndarray) -> np.ndarray:
-        image = cv2.cvtColor(cv2.imdecode(files[0], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        return run(prepare(image[None], how))
+        return run(prepared(cv2.imdecode(files[0], cv2.IMREAD_COLOR), images))
 
     clock = time.process_time_ns if job["threads"] == 1 else time.perf_counter_ns
     batch = _timer(whole, files, clock, paired_timing.WARM_UP_S)

@@ -14,7 +14,8 @@ from harness.measure.latency import Latency
 from harness.processors import check_threads
 from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
-from harness.runtime.onnx import input_shape
+from harness.runtime.model_input import ModelInput
+from harness.runtime.onnx import inputs_of
 
 SAMPLE = 256
 """Images that engines are compared on."""
@@ -37,6 +38,15 @@ class Attempt:
     refused: str | None
 
 
+@dataclass(frozen=True)
+class Timed:
+    """A model's engine and latency. others: what became of the engines that weren't chosen."""
+
+    runtime: str
+    latency: Latency
+    others: tuple[Attempt, ...] = ()
+
+
 def timed(
     model: Path,
     reference: Path,
@@ -45,27 +55,41 @@ def timed(
     inputs: np.ndarray | None = None,
     patience_s: float = process.PATIENCE_S,
 ) -> tuple[str, Latency]:
-    """Time a model with the competition's engine; return the engine's name and the latency.
+    """Time one of our own networks, as `timed_with`; return the engine's name and the latency."""
+    found = timed_with(model, reference, competition, seconds, inputs, patience_s)
+    return found.runtime, found.latency
+
+
+def timed_with(
+    model: Path,
+    reference: Path,
+    competition: Competition,
+    seconds: float,
+    inputs: np.ndarray | None = None,
+    patience_s: float = process.PATIENCE_S,
+    size: Sequence[int] | None = None,
+) -> Timed:
+    """Time a model with the competition's engine.
 
     Predictions are ONNX Runtime's whatever the engine, so any other engine must reproduce them.
 
     inputs: float32 (N, 3, R, R), of which the first are the sample that engines are compared on; noise if not given.
-    seconds, patience_s: see `process.measure`.
+    seconds, patience_s, size: see `process.measure`.
 
     Raises:
         HarnessError: the engine isn't installed, can't run the model, or computes something else; or this machine gives
             fewer processors than there are threads.
     """
     check_threads(competition.threads)
-    runtime = competition.runtime
+    runtime, threads, others = competition.runtime, competition.threads, ()
     if runtime == AUTO:
         glance_s = max(GLANCE_S, GLANCE * seconds)
-        runtime = tried(model, reference, competition.threads, inputs, glance_s, patience_s)[0].runtime
-    elif runtime != "onnx" and (reason := _checker(model, competition.threads, inputs)(runtime)):
+        chosen, *others = tried(model, reference, threads, inputs, glance_s, patience_s, size)
+        runtime = chosen.runtime
+    elif runtime != "onnx" and (reason := _checker(model, threads, inputs, size)(runtime)):
         raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
-    return runtime, process.measure(
-        model, reference, competition.threads, seconds, runtime=runtime, patience_s=patience_s
-    )
+    latency = process.measure(model, reference, threads, seconds, runtime=runtime, patience_s=patience_s, size=size)
+    return Timed(runtime, latency, tuple(others))
 
 
 def tried(
@@ -75,6 +99,7 @@ def tried(
     inputs: np.ndarray | None = None,
     glance_s: float = GLANCE_S,
     patience_s: float = process.PATIENCE_S,
+    size: Sequence[int] | None = None,
 ) -> list[Attempt]:
     """Time a model with every engine at a glance; the one to choose comes first, the others say why not.
 
@@ -83,9 +108,9 @@ def tried(
     """
 
     def measure(runtime: str) -> Latency:
-        return process.measure(model, reference, threads, glance_s, runtime=runtime, patience_s=patience_s)
+        return process.measure(model, reference, threads, glance_s, runtime=runtime, patience_s=patience_s, size=size)
 
-    return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs))
+    return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs, size))
 
 
 def choose(
@@ -124,13 +149,19 @@ def _reason(check: Callable[[str], str | None], runtime: str) -> str | None:
         return e.what
 
 
-def _checker(model: Path, threads: int, inputs: np.ndarray | None) -> Callable[[str], str | None]:
+def _checker(
+    model: Path, threads: int, inputs: np.ndarray | None, size: Sequence[int] | None
+) -> Callable[[str], str | None]:
+    takes: tuple[ModelInput, ...] = ()
     if inputs is None:
-        inputs = np.random.default_rng(0).standard_normal((SAMPLE, *input_shape(model)), dtype=np.float32)
-    sample = inputs[:SAMPLE]
+        takes = inputs_of(model, size)
+        batch = takes[0].batch or 1
+        inputs = takes[0].noise(max(SAMPLE // batch, 1) * batch)  # whole batches, where they are fixed
+    sample = inputs if takes else inputs[:SAMPLE]
 
     def check(runtime: str) -> str | None:
-        expected, found = (process.predict(model, sample, threads, runtime=name) for name in ("onnx", runtime))
+        names = ("onnx", runtime)
+        expected, found = (process.predict(model, sample, threads, runtime=name, takes=takes) for name in names)
         return difference(expected, found)
 
     return check

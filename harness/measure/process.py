@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from harness.measure.host_state import Best
 from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
 from harness.measure.machine import machine
+from harness.runtime.model_input import ModelInput
 
 ROOT = Path(__file__).resolve().parents[2]
 NOISY = 0.1  # half an interval, as a share of the ratio, that tells nothing
@@ -29,9 +31,16 @@ POLL_S = 0.5  # between two looks at what the child has to say
 
 
 def predict(
-    model: Path, inputs: np.ndarray, threads: int = 1, timeout_s: float = 600, runtime: str = "onnx"
+    model: Path,
+    inputs: np.ndarray,
+    threads: int = 1,
+    timeout_s: float = 600,
+    runtime: str = "onnx",
+    takes: Sequence[ModelInput] = (),
 ) -> np.ndarray:
     """Return float32 logits (N, classes) of float32 inputs (N, 3, R, R).
+
+    takes: what a model takes that isn't one of ours; its logits may have any shape, and come as (N, all of it).
 
     Raises:
         HarnessError: the model can't be loaded, fails, or takes longer than `timeout_s`.
@@ -40,7 +49,7 @@ def predict(
         files = {"inputs": f"{folder}/inputs.npy", "logits": f"{folder}/logits.npy"}
         np.save(files["inputs"], inputs)
         job = {"verb": "predict", "model": str(model), "threads": threads, "runtime": runtime, **files}
-        _child(job, folder, timeout_s)
+        _child(job | {"takes": [asdict(one) for one in takes]}, folder, timeout_s)
         return np.load(files["logits"])
 
 
@@ -51,11 +60,15 @@ def measure(
     seconds: float = 2.0,
     runtime: str = "onnx",
     patience_s: float = PATIENCE_S,
+    size: Sequence[int] | None = None,
 ) -> Latency:
     """Time a model against the reference network, by turns, on one image; one measurement a host at a time.
 
+    A model whose batch is fixed is timed on such a batch.
+
     seconds: about the most it takes, the start of its processes included; it ends as soon as the interval is narrow.
     patience_s: how much longer it may take while a neighbour shares the processor or too little can be told.
+    size: of the images of a model whose sizes are free, as of `model_input.sized`.
 
     Raises:
         HarnessError: a model can't be loaded or fails, or the machine is too noisy to tell its time.
@@ -65,7 +78,8 @@ def measure(
     with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         known = past.read(past.path())
         job |= {"best": asdict(known.best) if known.best else None, "apart": known.apart(of)}
-        job |= {"seconds": seconds, "patience_s": patience_s, "noisy": NOISY, "waiting": f"{folder}/waiting"}
+        job |= {"size": size, "waiting": f"{folder}/waiting"}
+        job |= {"seconds": seconds, "patience_s": patience_s, "noisy": NOISY}
         raw = _child(job, folder, timeout_s=60 + 20 * seconds + 2 * patience_s)
         latency = latency_of(raw, waited_s, threads, Best(**raw["best"]), job["apart"])
         past.add(past.path(), of, latency)
@@ -118,15 +132,19 @@ def _noise(model: Path, latency: Latency) -> str:
     )
 
 
-def end_to_end(model: Path, threads: int = 1, seconds: float = 0.6, runtime: str = "onnx") -> float:
-    """Return the CPU ms from one image's JPEG, twice the model's side, to logits; no part of a score.
+def end_to_end(
+    model: Path, threads: int = 1, seconds: float = 0.6, runtime: str = "onnx", size: Sequence[int] | None = None
+) -> float:
+    """Return the CPU ms from one image's JPEG, twice the model's sides, to logits; no part of a score.
 
     Decoding, resizing and normalising are the harness's own, the photograph is made up.
 
+    size: as of `measure`.
+
     Raises:
-        HarnessError: the model can't be loaded or fails.
+        HarnessError: the model can't be loaded or fails, or takes no images, or more than one at a time.
     """
-    job = {"verb": "end_to_end", "model": str(model), "threads": threads, "runtime": runtime}
+    job = {"verb": "end_to_end", "size": size, "model": str(model), "threads": threads, "runtime": runtime}
     with alone(), tempfile.TemporaryDirectory(prefix="harness-") as folder:
         raw = _child(job | {"seconds": seconds}, folder, timeout_s=60 + 20 * seconds)
     return float(np.quantile(raw["samples_ms"], LOW))

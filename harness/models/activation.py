@@ -13,10 +13,23 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "relu6": lambda: nn.ReLU6(inplace=True),
     "leakyrelu": lambda: nn.LeakyReLU(0.1),
+    "leakyrelu0.01": nn.LeakyReLU,  # torch's own slope, and so the course's
     "hardswish": nn.Hardswish,
     "silu": nn.SiLU,
     "swish": nn.SiLU,
     "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "celu": nn.CELU,
+    "mish": nn.Mish,
+    "prelu": nn.PReLU,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "tanh": nn.Tanh,
+    "hardtanh": nn.Hardtanh,
+    "sigmoid": nn.Sigmoid,
+    "hardsigmoid": nn.Hardsigmoid,
+    "softmax": lambda: nn.Softmax(dim=1),
     "identity": nn.Identity,
 }
 

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import HarnessError, nearest, pick
-from harness.models.bottleneck import bottleneck, short_bottleneck
+from harness.models.bottleneck import bottleneck, res_bottleneck, short_bottleneck
 from harness.models.conv import conv
+from harness.models.dropout import dropout
 from harness.models.dwconv import dwconv
 from harness.models.fire import Fire
 from harness.models.ghost import ghost
 from harness.models.inverted import inverted_v2, inverted_v3
 from harness.models.linear import flatten, linear
-from harness.models.mbconv import mbconv
+from harness.models.mbconv import fused_mbconv, mbconv
 from harness.models.pool import avgpool, globalavgpool, maxpool
 from harness.models.repvgg import RepVGG
 from harness.models.shufflev2 import ShuffleV2
@@ -31,9 +32,11 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "dwconv": dwconv,
     "bottleneck": bottleneck,
     "short_bottleneck": short_bottleneck,
+    "res_bottleneck": res_bottleneck,
     "inverted_v2": inverted_v2,
     "inverted_v3": inverted_v3,
     "mbconv": mbconv,
+    "fused_mbconv": fused_mbconv,
     "fire": Fire,
     "shufflev2": ShuffleV2,
     "ghost": ghost,
@@ -41,6 +44,7 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "maxpool": maxpool,
     "avgpool": avgpool,
     "globalavgpool": globalavgpool,
+    "dropout": dropout,
     "flatten": flatten,
     "linear": linear,
 }
@@ -117,10 +121,10 @@ def _check_map(x: Tensor, stride: int, where: str) -> None:
 
 def _check_stage(stage: Stage, where: str) -> None:
     """Refuse wrong stage facts and options that the block does not have."""
-    for name, low, high in (("channels", 0, math.inf), ("repeat", 1, math.inf), ("stride", 1, 2)):
+    for name, low, high in (("channels", 0, math.inf), ("repeat", 1, math.inf), ("stride", 1, 16)):
         value = getattr(stage, name)
         if type(value) is not int or not low <= value <= high:
-            allowed = "1 or 2" if name == "stride" else f"a whole number of at least {low}"
+            allowed = f"a whole number of at least {low}" + ("" if high == math.inf else f" and at most {high}")
             raise HarnessError(f"{where}: {name} {value!r}: must be {allowed}", f"change `{name}`")
     if stage.stride_on not in ("first", "last"):
         raise HarnessError(f"{where}: stride_on {stage.stride_on!r}: must be first or last", "change `stride_on`")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, pick
 from harness.models.conv import conv_bn
 from harness.models.inverted import check_expand
 from harness.models.residual import Residual
-from harness.models.rounding import ceil8
+from harness.models.rounding import ROUNDINGS
 from harness.models.se import SqueezeExcite
 
 
@@ -41,10 +41,11 @@ def ghost(
     expand: float = 2.0,
     se: bool = False,
     activation: str = "relu",
+    rounding: str = "up",
 ) -> nn.Module:
     """Build a ghost bottleneck; the depthwise kernel matters at stride 2 only, as in the paper."""
     check_expand(expand)
-    hidden = ceil8(cin * expand)
+    hidden = pick(ROUNDINGS, rounding, "rounding")(cin * expand)
     steps = [GhostModule(cin, hidden, activation)]
     if stride > 1:
         steps.append(conv_bn(hidden, hidden, kernel, stride, hidden))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from harness.errors import HarnessError
 
@@ -29,20 +30,45 @@ def _padding(kernel: int, padding: int | None) -> int:
     return padding
 
 
-def maxpool(cin: int, cout: int, stride: int, *, kernel: int = 3, padding: int | None = None) -> nn.Module:
-    """Build max pooling."""
+def maxpool(
+    cin: int, cout: int, stride: int, *, kernel: int = 3, padding: int | None = None, ceil: bool = False
+) -> nn.Module:
+    """Build max pooling. ceil: a last window that the map doesn't fill counts too."""
     keep_channels(cin, cout)
-    return nn.MaxPool2d(kernel, stride, _padding(kernel, padding))
+    return nn.MaxPool2d(kernel, stride, _padding(kernel, padding), ceil_mode=ceil)
 
 
-def avgpool(cin: int, cout: int, stride: int, *, kernel: int = 3, padding: int | None = None) -> nn.Module:
-    """Build average pooling; the padding counts as zeros."""
+def avgpool(
+    cin: int,
+    cout: int,
+    stride: int,
+    *,
+    kernel: int = 3,
+    padding: int | None = None,
+    ceil: bool = False,
+    count_padding: bool = True,
+) -> nn.Module:
+    """Build average pooling. ceil: as of `maxpool`. count_padding: the padding counts as zeros."""
     keep_channels(cin, cout)
-    return nn.AvgPool2d(kernel, stride, _padding(kernel, padding))
+    return nn.AvgPool2d(kernel, stride, _padding(kernel, padding), ceil_mode=ceil, count_include_pad=count_padding)
 
 
-def globalavgpool(cin: int, cout: int, stride: int) -> nn.Module:
-    """Build the mean over the whole map: (N, C, 1, 1)."""
+def globalavgpool(cin: int, cout: int, stride: int, *, size: int = 1) -> nn.Module:
+    """Build the mean over the whole map, or over each of size x size parts of it: (N, C, size, size)."""
     keep_channels(cin, cout)
     no_stride(stride)
-    return nn.AdaptiveAvgPool2d(1)
+    if size < 1:
+        raise HarnessError(f"size {size}: must be positive", "use 1, or leave it out")
+    return nn.AdaptiveAvgPool2d(1) if size == 1 else PartMeans(size)
+
+
+class PartMeans(nn.AdaptiveAvgPool2d):
+    """Average size x size parts of the map; torch's own is exported only where they divide the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.output_size
+        for dim in (2, 3):
+            length = int(x.shape[dim])
+            ends = [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
+            x = torch.cat([x.narrow(dim, a, b - a).mean(dim, keepdim=True) for a, b in ends], dim)
+        return x

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from harness.errors import HarnessError, within
-from harness.models.rounding import ceil8
+from harness.models.rounding import nearest8
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Stage:
         return base | self.options
 
     def scaled(self, depth: float, width: float) -> Stage:
-        """Multiply repeats (at least 1) and channels (up to a multiple of 8), as the course's multiples do."""
+        """Multiply repeats (at least 1) and channels (to the nearest multiple of 8), as the course's multiples do."""
         repeat = max(round(self.repeat * depth), 1) if self.repeat > 1 else self.repeat
-        channels = self.channels if width == 1 or not self.channels else ceil8(self.channels * width)
+        channels = self.channels if width == 1 or not self.channels else nearest8(self.channels * width)
         return replace(self, repeat=repeat, channels=channels)
 
     @classmethod

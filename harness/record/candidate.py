@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.data.augment import Augment
 from harness.errors import HarnessError, nearest, within
-from harness.models.course import read_course
+from harness.models.course import images_of, read_course
 from harness.models.spec import ModelSpec
 from harness.record.recipe import Recipe
 
@@ -112,9 +112,41 @@ def _options(kind: type, raw: dict[str, Any], where: str) -> Any:
 
 
 def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:
-    """Make a candidate of a model file, the course's (`backbone`) or ours (`stages`), with the default recipe."""
-    if isinstance(raw, dict) and "backbone" in raw:
-        model = read_course(path)
-    else:
-        model = ModelSpec.from_dict(raw, str(path))
-    return Candidate(model, resolution_px, Augment(), Recipe())
+    """Make a candidate of a model file, the course's (`backbone`) or ours (`stages`), with the default recipe.
+
+    raw: what the file holds; both may stand under `model:`.
+
+    Raises:
+        HarnessError: it is neither, or of images that aren't in colour.
+    """
+    described = _described(raw, path)
+    if not _of_course(described):
+        return Candidate(ModelSpec.from_dict(described, str(path)), resolution_px, Augment(), Recipe())
+    if (channels := images_of(path).channels) != 3:
+        raise HarnessError(f"{path}: input_channel={channels}: allowed: 3, images are read in colour", "write 3")
+    return Candidate(read_course(path), resolution_px, Augment(), Recipe())
+
+
+def side_px_of_model(raw: Any, path: Path) -> int | None:
+    """Return the input size that a course's model file names; None where it names none.
+
+    Raises:
+        HarnessError: it isn't one number, twice.
+    """
+    return images_of(path).side_px if _of_course(_described(raw, path)) else None
+
+
+def _of_course(described: Any) -> bool:
+    return isinstance(described, dict) and "backbone" in described
+
+
+def _described(raw: Any, path: Path) -> Any:
+    """Return what a model file describes: what stands under `model:`, or all of it."""
+    if not isinstance(raw, dict) or "model" not in raw:
+        return raw
+    if beside := [str(key) for key in raw if key != "model"]:
+        raise HarnessError(
+            f"{path}: '{beside[0]}' beside `model`: a model file holds the model alone",
+            f"take {', '.join(beside)} out, or train the file as a candidate: candidate={path}",
+        )
+    return raw["model"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import pick
+from harness.runtime.model_input import ModelInput
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""float32 (N, 3, R, R) to float32 logits (N, classes)."""
+"""Images, of our own networks float32 (N, 3, R, R), to logits, of our own float32 (N, classes)."""
 
 # Names, imported on use: a process that times ONNX Runtime has no torch in it.
 RUNTIMES: dict[str, str] = {
@@ -20,10 +21,12 @@ RUNTIMES: dict[str, str] = {
 }
 
 
-def load(runtime: str, path: Path, threads: int = 1) -> Predict:
+def load(runtime: str, path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Predict:
     """Open a model with an engine; every engine takes the same ONNX file.
+
+    others: what it takes beside the images; it gets ones.
 
     Raises:
         HarnessError: there is no such engine, it isn't installed, or it can't load the file.
     """
-    return import_module(pick(RUNTIMES, runtime, "runtime")).load(path, threads)
+    return import_module(pick(RUNTIMES, runtime, "runtime")).load(path, threads, others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.runtime.engines import Predict
+from harness.runtime.model_input import ModelInput
 
 try:
     import openvino as ov
@@ -20,8 +22,10 @@ except ModuleNotFoundError as e:
     ) from e
 
 
-def load(path: Path, threads: int = 1) -> Predict:
+def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Predict:
     """Open a model for `threads` threads, in float32, bound to no processor by OpenVINO itself.
+
+    others: what it takes beside the images; it gets ones. Of several outputs, as `onnx.load`.
 
     Raises:
         HarnessError: OpenVINO can't load the file.
@@ -38,25 +42,40 @@ def load(path: Path, threads: int = 1) -> Predict:
     }
     core = ov.Core()
 
-    @cache
-    def request(images: int) -> ov.InferRequest:
-        # A graph for each size of batch: with the size open, small networks took up to a third longer.
+    def opened() -> ov.Model:
         try:
-            model = core.read_model(str(path))
-            shape = model.input(0).partial_shape
-            shape[0] = images
-            model.reshape(shape)
-            return core.compile_model(model, "CPU", settings).create_infer_request()
+            return core.read_model(str(path))
         except RuntimeError as e:
-            reason = [line for line in str(e).splitlines() if line.strip()][-1]
-            raise HarnessError(f"{path}: OpenVINO can't load it: {reason}", "time it with runtime=onnx") from e
+            raise _refused(path, e) from e
+
+    @cache
+    def request(images: tuple[int, ...]) -> tuple[ov.InferRequest, int]:
+        # A graph for each size of batch: with the size open, small networks took up to a third longer.
+        model, ones = opened(), [one.ones(images[0]) for one in others]
+        try:
+            model.reshape({0: list(images), **{i: list(one.shape) for i, one in enumerate(ones, 1)}})
+            floats = [i for i, output in enumerate(model.outputs) if output.element_type.is_real()]
+            run = core.compile_model(model, "CPU", settings).create_infer_request()
+            for i, one in enumerate(ones, 1):
+                run.set_input_tensor(i, ov.Tensor(one))
+            return run, floats[0] if floats else 0
+        except RuntimeError as e:
+            raise _refused(path, e) from e
 
     def predict(inputs: np.ndarray) -> np.ndarray:
-        run = request(len(inputs))
+        run, output = request(inputs.shape)
         whole = inputs if inputs.flags.writeable else inputs.copy()  # a mapped file can't be shared
-        run.set_input_tensor(ov.Tensor(whole, shared_memory=True))
+        run.set_input_tensor(0, ov.Tensor(whole, shared_memory=True))
         run.infer()
-        return run.get_output_tensor().data.copy()
+        return run.get_output_tensor(output).data.copy()
 
-    request(1)
+    shape = opened().input(0).partial_shape
+    if shape.rank.is_static and all(size.is_static for size in list(shape)[1:]):  # else the first run compiles it
+        batch = shape[0].get_length() if shape[0].is_static else 1
+        request((batch, *(size.get_length() for size in list(shape)[1:])))
     return predict
+
+
+def _refused(path: Path, e: RuntimeError) -> HarnessError:
+    reason = [line for line in str(e).splitlines() if line.strip()][-1]
+    return HarnessError(f"{path}: OpenVINO can't load it: {reason}", "time it with runtime=onnx")

@@ -18,7 +18,7 @@ from harness.models.spec import ModelSpec
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
 
-BODIES = sorted(set(BLOCKS) - {"flatten", "linear", "globalavgpool", "avgpool", "maxpool"})
+BODIES = sorted(set(BLOCKS) - {"flatten", "linear", "globalavgpool", "avgpool", "maxpool", "dropout"})
 
 
 def counted_by_hooks(model: nn.Module, side_px: int) -> int:
@@ -78,7 +78,7 @@ def test_a_size_that_cant_be_inferred_names_the_node(op: str, weight: list[int],
     unknown = helper.make_node("Mystery", ["images"], ["x"], domain="nowhere")
     node.input[0] = "x"
     path = save(tmp_path / "unknown.onnx", [unknown, node], ["N", 3, 8, 8], {"weight": weight})
-    with pytest.raises(HarnessError, match=r"node 'middle'|unknown.onnx: the shapes can't be inferred: .*Mystery"):
+    with pytest.raises(HarnessError, match=r"unknown.onnx: node 'x' \(nowhere.Mystery\): what it costs isn't known"):
         macs_of_onnx(path)
 
 
@@ -95,6 +95,8 @@ def test_a_transposed_product_counts_the_right_side(tmp_path: Path) -> None:
 SHAPES = {
     "x": (2, 4, 6), "y": (2, 6, 5), "out": (2, 4, 5),
     "image": (1, 8, 5, 5), "kernel": (8, 2, 3, 3), "big": (1, 4, 11, 11), "small": (16, 8, 3, 3), "made": (1, 16, 3, 3),
+    "left": (1, 6, 4), "words": (2, 5, 8), "qkv": (8, 24), "keys": (2, 7, 8), "values": (2, 7, 6), "steps": (5, 2, 3),
+    "w": (1, 16, 3), "r": (1, 16, 4), "packed": (5, 1, 4),
     "q": (1, 2, 7, 16), "k": (1, 2, 9, 16), "v": (1, 2, 9, 4), "heads": (1, 2, 7, 4),
 }  # fmt: skip
 
@@ -112,14 +114,54 @@ SHAPES = {
         ("ConvTranspose", "image kernel", "big", {"group": 2}, 8 * 25 * 2 * 9),
         ("Attention", "q k v", "heads", {}, 2 * 7 * 9 * (16 + 4)),
         ("Mul", "x x", "x", {}, 0),
+        ("LSTM", "steps w r", "heads", {}, 5 * 2 * (16 * 3 + 16 * 4)),
+        ("com.microsoft.FusedConv", "image small", "made", {"activation": "Relu"}, 16 * 9 * 8 * 9),
+        ("com.microsoft.NhwcConv", "image small", "made", {}, 16 * 9 * 8 * 9),
+        ("com.microsoft.QLinearConv", "image s z small s z s z", "made", {}, 16 * 9 * 8 * 9),
+        ("com.microsoft.nchwc.Conv", "image small", "made", {}, 16 * 9 * 8 * 9),
+        ("com.microsoft.FusedMatMul", "x y", "out", {"alpha": 0.5}, 2 * 4 * 5 * 6),
+        ("com.microsoft.FusedMatMul", "left y", "out", {"transA": 1}, 2 * 4 * 5 * 6),
+        ("com.microsoft.FusedGemm", "x y", "out", {}, 2 * 4 * 5 * 6),
+        ("com.microsoft.QGemm", "x s z y s z", "out", {}, 2 * 4 * 5 * 6),
+        ("com.microsoft.DynamicQuantizeMatMul", "x y", "out", {}, 2 * 4 * 5 * 6),
+        ("com.microsoft.MatMulIntegerToFloat", "x y", "out", {}, 2 * 4 * 5 * 6),
+        ("com.microsoft.MatMulNBits", "x packed s", "out", {"K": 6, "N": 5}, 2 * 4 * 5 * 6),
+        ("com.microsoft.QAttention", "words qkv", "words", {"num_heads": 2}, 2 * 5 * (8 * 24 + 5 * 16)),
+        ("com.microsoft.Attention", "words qkv", "words", {"num_heads": 2}, 2 * 5 * (8 * 24 + 5 * 16)),
+        ("com.microsoft.MultiHeadAttention", "words keys values", "words", {}, 2 * 5 * 7 * (8 + 6)),
+        ("com.microsoft.QLinearAdd", "x s z x s z s z", "x", {}, 0),
     ],
 )
 def test_every_kind_of_product_costs_what_it_computes(
     kind: str, inputs: str, output: str, attributes: dict, expected: int
 ) -> None:
     """Whole numbers of 8 bits as floats do: a formula of MACs isn't fooled by another name for the same work."""
-    node = helper.make_node(kind, inputs.split(), [output], **attributes)
+    domain, _, name = kind.rpartition(".")
+    node = helper.make_node(name, inputs.split(), [output], domain=domain, **attributes)
     assert macs([node], SHAPES, "m.onnx") == expected
+
+
+UNKNOWN = ("com.microsoft.QMoE", "nowhere.Conv", "Convolution", "DFT", "ai.onnx.ml.SVMClassifier")
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_what_an_unknown_operator_costs_is_an_error_that_names_it(kind: str) -> None:
+    """Never a silent 0."""
+    domain, _, name = kind.rpartition(".")
+    with pytest.raises(HarnessError, match=rf"m.onnx: node 'odd' \(.*{name}\): what it costs isn't known"):
+        macs([helper.make_node(name, ["x"], ["x"], name="odd", domain=domain)], SHAPES, "m.onnx")
+
+
+@pytest.mark.parametrize(("inner", "counted"), [("Relu", True), ("MatMul", False)])
+def test_a_product_inside_a_loop_isnt_counted_as_nothing(inner: str, counted: bool) -> None:
+    """How often it runs isn't in the file; element by element it costs nothing, however often."""
+    body = helper.make_graph([helper.make_node(inner, ["x", "x"][: 1 + (not counted)], ["y"])], "body", [], [])
+    node = helper.make_node("Loop", ["x"], ["x"], name="loop", body=body)
+    if counted:
+        assert macs([node], SHAPES, "m.onnx") == 0
+        return
+    with pytest.raises(HarnessError, match=r"node 'loop' \(Loop\): how often its MatMul runs"):
+        macs([node], SHAPES, "m.onnx")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from harness.models.build import BLOCKS, build, export_ready, options_of
 from harness.models.spec import ModelSpec, Stage
 
-KEEPS = ("maxpool", "avgpool", "globalavgpool", "flatten")  # keep their channels
-UNSTRIDED = ("globalavgpool", "flatten", "linear")
+KEEPS = ("maxpool", "avgpool", "globalavgpool", "flatten", "dropout")  # keep their channels
+UNSTRIDED = ("globalavgpool", "flatten", "linear", "dropout")
 CASES = [(block, stride) for block in BLOCKS for stride in (1, 2) if stride == 1 or block not in UNSTRIDED]
 every_case = pytest.mark.parametrize(("block", "stride"), CASES)
 
@@ -110,6 +110,14 @@ ANOTHER = {  # for each option, a value that is not a default
     "expand": 3.0,
     "se": True,
     "hardswish": True,
+    "rounding": "nearest",
+    "last_activation": "hardswish",
+    "middle_activation": "hardswish",
+    "padded": "as_course",
+    "ceil": True,
+    "count_padding": False,
+    "size": 2,
+    "share": 0.25,
     "squeeze": 0.25,
     "wide": 0.25,
 }
@@ -119,13 +127,16 @@ ANOTHER = {  # for each option, a value that is not a default
 def test_every_option_changes_the_network(block: str, option: str):
     """No option is accepted and then ignored: what is recorded is what is built."""
     value = not options_of(block)[option] if option == "residual" else ANOTHER[option]
-    strides = (1, 2) if block == "ghost" else (1,)  # its kernel is for stride 2
+    strides = (1,) if block in UNSTRIDED else (1, 2)  # some make a difference at stride 2 alone
+    beside = {"rounding": {"expand": 2.1, "se": True}}.get(option, {})  # nothing to round at the default
 
     def outputs(**options) -> list[Tensor]:
-        return [settle(small_net(block, s, **options))(images(2, 8)) for s in strides]
+        torch.manual_seed(0)  # of dropout, which does something while training alone
+        models = [settle(small_net(block, s, **beside, **options)).train(block == "dropout") for s in strides]
+        return [model[: -1 if option == "size" else None](images(2, 8)) for model in models]  # the head averages it all
 
     plain, changed = outputs(), outputs(**{option: value})
-    assert any(not torch.allclose(a, b) for a, b in zip(plain, changed, strict=True))
+    assert any(a.shape != b.shape or not torch.allclose(a, b) for a, b in zip(plain, changed, strict=True))
 
 
 def test_dwconv_is_depthwise_where_channels_agree_and_grouped_elsewhere():
@@ -175,6 +186,61 @@ def test_repvgg_fuses_into_one_convolution_that_computes_the_same(cin: int, stri
     assert sum(isinstance(m, nn.Conv2d) for m in fused.modules()) == 1
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
     torch.testing.assert_close(fused(x), block(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("block", "options"),
+    [
+        ("maxpool", {"ceil": True, "padding": 0}),
+        ("avgpool", {"ceil": True, "count_padding": False}),
+        ("globalavgpool", {"size": 3}),  # of a map that it doesn't divide
+        ("mbconv", {"padded": "as_course", "kernel": 5}),
+        ("conv", {"kernel": 2, "padding": 1}),
+        ("conv", {"activation": "mish"}),
+        ("conv", {"activation": "prelu"}),
+        ("conv", {"activation": "celu"}),
+        ("conv", {"activation": "softmax"}),
+    ],
+)
+def test_what_course_files_need_is_exported_too(block: str, options: dict, tmp_path: Path):
+    """ONNX Runtime agrees with torch, on maps of 8 and at stride 2, options that no other test exports."""
+    for stride in (1,) if block in UNSTRIDED else (1, 2):
+        model, x = settle(small_net(block, stride, **options)), images(3, 8)
+        (found,) = onnxruntime.InferenceSession(exported(model, tmp_path)).run(None, {"images": x.numpy()})
+        np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_several_means_are_torchs(tmp_path: Path):
+    """Parts that overlap where they don't divide the map."""
+    x = images(2, 7)
+    torch.testing.assert_close(BLOCKS["globalavgpool"](3, 3, 1, size=3)(x), nn.functional.adaptive_avg_pool2d(x, 3))
+
+
+@pytest.mark.parametrize(("side_px", "evenly", "as_course"), [(8, 4, 4), (7, 4, 3)])
+@pytest.mark.parametrize("block", ["mbconv", "fused_mbconv"])
+def test_the_courses_padding_halves_odd_maps_rounding_down(block: str, side_px: int, evenly: int, as_course: int):
+    """By the rule kernel - stride: (7 + 1 - 3) // 2 + 1 = 3, where the same on both sides gives 4."""
+    for padded, side in (("evenly", evenly), ("as_course", as_course)):
+        for kernel in (3, 5):
+            x = BLOCKS[block](8, 16, 2, kernel=kernel, padded=padded).eval()(torch.zeros(1, 8, side_px, side_px))
+            assert x.shape[2:] == (side, side)
+
+
+def test_what_was_recorded_before_builds_the_network_of_before():
+    """Our own descriptions that name no rounding, no slope and no padding mean what they meant: up, 0.1, evenly.
+
+    Shapes and values are those of version 0.5.
+    """
+    v3 = BLOCKS["inverted_v3"](24, 24, 1, expand=3.67, se=True)
+    assert [tuple(p.shape[:2]) for p in v3.parameters() if p.dim() == 4] == [
+        (96, 24), (96, 1), (24, 96), (96, 24), (24, 96)
+    ]  # fmt: skip
+    assert next(BLOCKS["ghost"](24, 24, 1, expand=2.1).parameters()).shape[0] == 56 // 2
+    slope = [m for m in BLOCKS["conv"](3, 8, 1, activation="LeakyReLU").modules() if isinstance(m, nn.LeakyReLU)]
+    assert slope[0].negative_slope == 0.1
+    both = [m for m in BLOCKS["short_bottleneck"](8, 8, 1, activation="hardswish").modules()]
+    assert sum(isinstance(m, nn.Hardswish) for m in both) == 2
+    assert not any(isinstance(m, nn.ZeroPad2d) for m in BLOCKS["mbconv"](8, 8, 2).modules())
 
 
 def test_repvgg_without_its_identity_branch_would_not_compute_the_same():

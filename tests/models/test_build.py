@@ -41,6 +41,14 @@ def test_a_described_network_survives_its_json():
     assert torch.equal(build(SPEC, 10, 16).eval()(x), build(again, 10, 16).eval()(x))
 
 
+def test_our_own_multiples_scale_as_the_courses_do():
+    """To the nearest multiple of 8 and never more than a tenth down; at 1.0 channels stay as they are written."""
+    stages = [{"block": "conv", "channels": c, "repeat": 3} for c in (32, 40, 20)]
+    found = ModelSpec.from_dict({"stages": stages, "width_multiple": 0.55, "depth_multiple": 0.5}).stages
+    assert [(s.channels, s.repeat) for s in found] == [(16, 2), (24, 2), (16, 2)]
+    assert [s.channels for s in ModelSpec.from_dict({"stages": stages}).stages] == [32, 40, 20]
+
+
 def test_the_stride_falls_on_the_repeat_that_the_stage_names():
     """The first or the last of the repeats, never both."""
     for on, expected in (("first", [2, 1, 1]), ("last", [1, 1, 2])):
@@ -90,7 +98,7 @@ BAD = [
     (Stage("dwconv", 8, options={"kernel": 0}), "kernel 0"),
     (Stage("conv", 8, options={"activation": "rellu"}), "'rellu'"),
     (Stage("conv", 8, options={"groups": 2}), "groups 2"),
-    (Stage("conv", 8, stride=3), "stride 3"),
+    (Stage("conv", 8, stride=17), "stride 17"),
     (Stage("conv", 8, stride=2.0), "stride 2.0"),
     (Stage("conv", 8, repeat=0), "repeat 0"),
     (Stage("conv", -8), "channels -8"),

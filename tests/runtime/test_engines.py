@@ -22,8 +22,8 @@ from harness.runtime import engines
 from harness.runtime.export import export
 
 ROOT = Path(__file__).resolve().parents[2]
-KEEPS = ("maxpool", "avgpool", "globalavgpool", "flatten")  # keep their channels
-UNSTRIDED = ("globalavgpool", "flatten", "linear")
+KEEPS = ("maxpool", "avgpool", "globalavgpool", "flatten", "dropout")  # keep their channels
+UNSTRIDED = ("globalavgpool", "flatten", "linear", "dropout")
 CASES: list[tuple[str, int, dict[str, Any]]] = [
     *((block, stride, {}) for block in BLOCKS for stride in (1, 2) if stride == 1 or block not in UNSTRIDED),
     *(("conv", 1, {"activation": name}) for name in ACTIVATIONS),
