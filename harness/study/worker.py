@@ -40,6 +40,8 @@ RunTrial = Callable[[optuna.Trial, int | None], Result]
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
+Between = Callable[[str], object]
+"""What a worker does between trials, and while it waits for others; given its unique name. It lasts seconds."""
 DRAWS = 30
 """How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
 HUNG_S = 30.0
@@ -65,7 +67,10 @@ def name_of_worker(process: int | None = None) -> str:
     return f"{socket.gethostname()}-{process or os.getpid()}"
 
 
-def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None) -> int:
+def work(
+    shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None,
+    between: Between = lambda owner: None,
+) -> int:  # fmt: skip
     """Run trials until the study's budget is finished; return how many this worker finished.
 
     A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back, and
@@ -84,10 +89,12 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
             turn = ledger.take(shared, owner, place)
             if turn is not None:
                 finished += _use(shared, turn, owner, run_trial, place, end)
+                between(owner)
                 continue
             left = ledger.counts(shared)
             if not left["free"] and not left["leased"]:
                 break
+            between(owner)
             time.sleep(min(2.0, shared.settings.lease_s / 5))  # another's trial may fail, or its lease run out
     except Deadline:
         ledger.let_go(shared, owner, "the study's time was over")
