@@ -41,7 +41,7 @@ argument is the number of the trial whose candidate this one runs again, if any:
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
 Between = Callable[[str], object]
-"""What a worker does between trials, and while it waits for others; given its unique name. It lasts seconds."""
+"""What a worker does between trials, and while it waits for others: seconds at most. Given its unique name."""
 DRAWS = 30
 """How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
 HUNG_S = 30.0
@@ -86,15 +86,14 @@ def work(
     _replay(shared, place)
     try:
         while time.monotonic() < end and not study._stop_flag:
+            between(owner)
             turn = ledger.take(shared, owner, place)
             if turn is not None:
                 finished += _use(shared, turn, owner, run_trial, place, end)
-                between(owner)
                 continue
             left = ledger.counts(shared)
             if not left["free"] and not left["leased"]:
                 break
-            between(owner)
             time.sleep(min(2.0, shared.settings.lease_s / 5))  # another's trial may fail, or its lease run out
     except Deadline:
         ledger.let_go(shared, owner, "the study's time was over")
