@@ -18,6 +18,7 @@ from harness.measure.cache import Timing, timed
 from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.machine import versions
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.result import result
@@ -69,6 +70,7 @@ class Task:
     latency_s: float
     pruner: str = "median"
     patience_s: float = PATIENCE_S
+    measure_patience_s: float = PATIENCE_CLEAN_S
 
     @cached_property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -148,7 +150,7 @@ def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
 def _timed(task: Task, artefact: Path, folder: Path) -> Timing:
     """Time a network that isn't trained yet."""
     reference = reference_model(task.competition.reference, task.reference_cache)
-    timing = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
+    timing = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s, task.measure_patience_s)
     cached_from = None if timing.model == str(artefact) else timing.model
     run_folder.write_latency(folder, timing.runtime, timing.latency.to_dict(), cached_from)
     return timing

@@ -62,7 +62,9 @@ class Clock:
         self.at_work: Callable[[Path], object] = lambda model: None
         self.took_s, self.now_s = 1.5, 0.0
 
-    def __call__(self, model: Path, reference: Path, threads: int, seconds: float, runtime: str) -> Latency:
+    def __call__(
+        self, model: Path, reference: Path, threads: int, seconds: float, runtime: str, patience_s: float
+    ) -> Latency:
         side = side_of(model)
         off = self.draw.normal(1, SPREAD) if side in self.timed else FIRST[side]
         self.timed.append(side)
@@ -346,15 +348,15 @@ def test_a_study_spends_little_on_it(
     shared = opened(lite, trials=40)
     networks(shared, tmp_path, [8, 9, 10, 11])
     spent = []
-    for trial_s in (1, 5, 20, 60, 120):
+    for trial_s in (1, 20, 90):
         worked(shared, trial_s)
-        rounds(shared, tmp_path, 30)
+        rounds(shared, tmp_path, 14)
         spent.append((clock.timed.count(8) + clock.timed.count(9) + clock.timed.count(10) - 3) * clock.took_s)
         assert spent[-1] <= 0.02 * 40 * trial_s + clock.took_s
-    assert spent[0] == 0 and spent[-1] > 0.01 * 40 * 120
+    assert spent[0] == 0 and spent[-1] > 0.01 * 40 * 90
     with shared.engine.begin() as connection:
         left = timings.left_s(connection, "cheap")
-    assert left == pytest.approx(0.02 * 40 * 120 - spent[-1], abs=0.01)
+    assert left == pytest.approx(0.02 * 40 * 90 - spent[-1], abs=0.01)
 
 
 def test_a_measurement_that_fails_harms_nobody(lite: str, tmp_path: Path, kept: Path, clock: Clock) -> None:
