@@ -19,6 +19,8 @@ import pytest
 import sqlalchemy as sa
 from squares import save_network
 
+from harness.data.digits import DigitsOptions
+from harness.data.digits import load as load_digits
 from harness.data.prepare import Preprocessing
 from harness.errors import HarnessError
 from harness.measure import cache, process
@@ -30,13 +32,16 @@ from harness.rules.competition import Competition
 from harness.rules.formulas import scored
 from harness.rules.reference import reference_model
 from harness.search.attributes import result_of
-from harness.study import ledger, pooled, retiming, slots, status, timings
+from harness.search.gate import Gate
+from harness.search.proxy import Proxy
+from harness.study import ledger, pooled, retiming, slots, status, timings, worker_process
 from harness.study.best import chosen
 from harness.study.definition import Definition
 from harness.study.slots import SLOTS
 from harness.study.study import Shared, Study, finished, join, load
 from harness.study.timings import TIMINGS
 from harness.study.worker import work
+from harness.study.worker_process import Job
 
 COMPETITION = Competition(
     reference={"model": {"stages": [{"block": "conv", "channels": 8}]}, "resolution_px": 8, "classes": 3}
@@ -493,3 +498,42 @@ def test_a_database_of_before_works(url: str, tmp_path: Path, kept: Path, clock:
     again(new, tmp_path)
     later(new)
     assert again(new, tmp_path)
+
+
+def test_a_real_worker_times_its_trained_networks_again(
+    lite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 5 s: it trains three networks of the digits. The artefact has the graph that was timed before training."""
+    rules = replace(COMPETITION, reference=COMPETITION.reference | {"classes": 10})
+    space = {
+        "resolution_px": 8,
+        "model": {"stages": [{"block": "conv", "channels": {"int": [8, 24], "step": 8}, "stride": 2}]},
+        "augment": {"n": 0, "m": 0, "flip": False, "crop": 0.0},
+        "recipe": {"batch": 32, "optimizer": {"name": "adamw", "lr": 0.01}},
+    }
+    made = Definition.of(
+        data_name="digits", data_options=DigitsOptions(), space=space, proxy=Proxy(images=200, epochs=1),
+        competition=rules, gate=Gate(), study=Study(sampler="random", pruner="none"), latency_s=1.5, layout="channels_last",
+        dtype="float32",
+    ).with_data(load_digits(DigitsOptions()))  # fmt: skip
+    study = Study(name="cheap", trials=3, sampler="random", pruner="none")
+    shared = join(study, made, lite, seed=0)
+    shared.optuna.enqueue_trial({"model.stages.0.channels": 8})
+    shared.optuna.enqueue_trial({"model.stages.0.channels": 16})
+    draw, timed = np.random.default_rng(0), []
+
+    def measure(model: Path, *_: object, **__: object) -> Latency:
+        timed.append(model.parent.name)
+        return measured(1.0, draw)
+
+    monkeypatch.setattr(process, "measure", measure)
+    monkeypatch.setattr(timings, "SHARE", 1e6)
+    monkeypatch.setattr(timings, "APART_S", -60.0)
+    monkeypatch.setattr("harness.study.contenders._Span.touches", lambda one, other: one.network != other.network)
+    job = Job(study=study, url=lite, here={}, device="cpu", track="disabled", runs=tmp_path, threads=1)
+    worker_process._work(job, 0)
+    assert {"00000", "00001"} <= {name for name in timed if timed.count(name) > 1}
+    assert sum(sessions(shared)) == len(timed) > 3
+    for trial in finished(shared.optuna):
+        folder = tmp_path / "cheap" / f"{trial.number:05d}"
+        assert run_folder.read_result(folder) == result_of(trial)
