@@ -15,7 +15,6 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from harness import database
-from harness.errors import HarnessError
 from harness.measure import cache, process
 from harness.measure.cost import cost as cost_of
 from harness.measure.latency import Latency
@@ -64,7 +63,7 @@ def again(shared: Shared, owner: str, place: Callable[[int], Path], kept: Path) 
         return _recorded(shared, claim, contender, session, place, time.monotonic() - begin)
     except database.Away:
         raise
-    except (HarnessError, OSError) as e:  # too noisy now, or a full disk: its figures of before hold
+    except Exception as e:  # too noisy now, a full disk, a damaged file: its figures of before hold
         _step(shared, lambda connection: timings.settle(connection, claim, time.monotonic() - begin))
         print(f"trial {contender.known.number}: not timed again: {e}", flush=True)
         return False
@@ -102,8 +101,12 @@ def _here(shared: Shared, known: Known, folder: Path, kept: Path) -> Here | None
     model, competition = folder / MODEL, shared.definition.rules()
     if not model.exists():
         return None
-    reference = reference_model(competition.reference, kept)
-    path = cache.file(kept, model, reference, competition, shared.definition.latency_s)
+    try:
+        reference = reference_model(competition.reference, kept)
+        path = cache.file(kept, model, reference, competition, shared.definition.latency_s)
+    except Exception as e:  # a damaged artefact must not end a worker that has better things to do
+        print(f"trial {known.number}: not timed again: {model}: {type(e).__name__}: {e}", flush=True)
+        return None
     timing = cache.read(path)
     if timing is None or timing.name != known.result.cost.timing:
         return None
