@@ -529,8 +529,8 @@ def test_a_real_worker_times_its_trained_networks_again(
     }
     made = Definition.of(
         data_name="digits", data_options=DigitsOptions(), space=space, competition=rules, gate=Gate(),
-        proxy=Proxy(images=100, score_images=100, epochs=1), study=Study(sampler="random", pruner="none"), latency_s=1.5,
-        layout="channels_last", dtype="float32",
+        proxy=Proxy(images=100, score_images=100, epochs=1), study=Study(sampler="random", pruner="none"),
+        latency_s=1.5, layout="channels_last", dtype="float32",
     ).with_data(load_digits(DigitsOptions()))  # fmt: skip
     study = Study(name="cheap", trials=2, sampler="random", pruner="none")
     shared = join(study, made, lite, seed=0)
