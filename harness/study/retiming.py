@@ -74,7 +74,7 @@ def _measured(shared: Shared, contender: Here, kept: Path) -> Latency:
     rules, seconds = shared.definition.rules(), shared.definition.latency_s
     reference = reference_model(rules.reference, kept)
     runtime = contender.timing.runtime
-    return process.measure(contender.model, reference, rules.threads, seconds, runtime, patience_s=seconds)
+    return process.measure(contender.model, reference, rules.threads, seconds, runtime=runtime, patience_s=seconds)
 
 
 def _due(shared: Shared, place: Callable[[int], Path], kept: Path) -> dict[str, Here]:
