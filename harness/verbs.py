@@ -68,9 +68,10 @@ def report(arguments: list[str], as_json: bool) -> None:
     """Draw a study."""
     from harness.report import plots
     from harness.study.best import doubt
+    from harness.study.pooled import with_pooled
 
     shared, runs = _study(arguments)
-    trials = shared.optuna.get_trials(deepcopy=False)
+    trials = with_pooled(shared.optuna, shared.optuna.get_trials(deepcopy=False))
     folder = runs / shared.settings.name
     paths = plots.study(trials, shared.optuna.directions, folder, shared.settings.objective)
     if as_json:

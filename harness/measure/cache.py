@@ -1,9 +1,12 @@
-"""Latencies that this machine has measured already."""
+"""Latencies that this machine has measured already, and goes on measuring where it matters."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import uuid
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +24,20 @@ WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BF
 VALUES = ("raw_data", "float_data", "int32_data", "double_data")
 
 
+@dataclass(frozen=True)
+class Timing:
+    """A network's latency on this machine, by the engine `runtime`.
+
+    name: random, of the first measurement; later ones are pooled with it under this name. model: the file that was
+    measured first.
+    """
+
+    name: str
+    model: str
+    runtime: str
+    latency: Latency
+
+
 def timed(
     cache: Path,
     model: Path,
@@ -28,8 +45,8 @@ def timed(
     competition: Competition,
     seconds: float,
     patience_s: float = PATIENCE_S,
-) -> tuple[str, Latency, str | None]:
-    """Return a network's engine and latency, as `fastest.timed`, and the file they were measured of, if not this one.
+) -> Timing:
+    """Return a network's timing: measured by `fastest.timed`, or kept from before.
 
     A network of the same graph that was measured here in the same way has the same latency, whatever its weights.
     For trials alone: a judge measures each entry. cache: folder of the JSON files; a damaged one is measured again.
@@ -37,29 +54,41 @@ def timed(
     Raises:
         HarnessError: as `fastest.timed`.
     """
-    path = cache / f"latency-{key(model, reference, competition, seconds)}.json"
+    path = file(cache, model, reference, competition, seconds)
     if kept := read(path):
         return kept
     runtime, latency = fastest.timed(model, reference, competition, seconds, patience_s=patience_s)
-    cache.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {"model": str(model), "runtime": runtime, "latency": latency.to_dict()})
-    return runtime, latency, None
+    timing = Timing(uuid.uuid4().hex, str(model), runtime, latency)
+    write(path, timing)
+    return timing
 
 
-def read(path: Path) -> tuple[str, Latency, str] | None:
-    """Return engine, latency and the file that was measured; None where there is no such record, or no whole one."""
+def file(cache: Path, model: Path, reference: Path, competition: Competition, seconds: float) -> Path:
+    """Return where a network's timing is kept."""
+    return cache / f"latency-{key(model, reference, competition, seconds)}.json"
+
+
+def write(path: Path, timing: Timing) -> None:
+    """Keep a timing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, vars(timing) | {"latency": timing.latency.to_dict()})
+
+
+def read(path: Path) -> Timing | None:
+    """Return a timing; None where there is no such record, or no whole one."""
     try:
         kept = json.loads(path.read_text())
-        return str(kept["runtime"]), Latency.from_dict(kept["latency"]), str(kept["model"])
+        names = (str(kept[name]) for name in ("name", "model", "runtime"))
+        return Timing(*names, Latency.from_dict(kept["latency"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what damage can do to a file of JSON
         return None
 
 
 def key(model: Path, reference: Path, competition: Competition, seconds: float) -> str:
-    """Hash all that a latency hangs on: both graphs, how it is measured, processor and engines."""
+    """Hash all that a latency hangs on: both graphs, how it is measured, processor, system and engines."""
     installed = {name: d.version for name in ENGINES if (d := _distribution(name))}
     how = [competition.threads, competition.runtime, seconds]
-    facts = [graph(model), graph(reference), *how, cpu_name(), installed]
+    facts = [graph(model), graph(reference), *how, cpu_name(), platform.platform(terse=True), installed]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

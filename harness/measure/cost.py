@@ -111,10 +111,10 @@ def parameters_of_onnx(path: Path) -> int:
     return int(sum(np.prod(i.dims) if i.dims else 1 for i in onnx.load(str(path)).graph.initializer))
 
 
-def cost(macs: int, parameters: int, runtime: str, latency: Latency) -> Cost:
-    """Put together what a network costs. latency: its timing by the engine `runtime`."""
+def cost(macs: int, parameters: int, runtime: str, latency: Latency, timing: str = "") -> Cost:
+    """Put together what a network costs. latency: its timing by the engine `runtime`. timing: see `Cost`."""
     return Cost(
-        macs=macs, parameters=parameters, runtime=runtime,
+        macs=macs, parameters=parameters, runtime=runtime, sessions=len(latency.sessions), timing=timing,
         latency_ms=latency.ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
         ratio=latency.ratio, ratio_low=latency.ratio_low, ratio_high=latency.ratio_high,
     )  # fmt: skip

@@ -13,7 +13,8 @@ class Cost:
 
     macs: multiply-accumulates of one image. parameters: stored numbers. latency_ms: of one
     image, on the machine that timed it. ratio: time over the reference network's. Both with their 95 % interval.
-    runtime: the engine that was timed.
+    runtime: the engine that was timed. sessions: how many measurements, minutes apart, the time is pooled of. timing:
+    names the first of them, which a study's trials of one graph share; "" where nobody shares it.
     """
 
     macs: int
@@ -25,6 +26,8 @@ class Cost:
     ratio_low: float
     ratio_high: float
     runtime: str
+    sessions: int = 1
+    timing: str = ""
 
     def fastest(self) -> Cost:
         """Return it at the lower end of its time's interval: the least that it may be in truth."""
@@ -79,7 +82,8 @@ class Result:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures that people look at, side by side: those of the cost, and what F1 and points came to."""
-        return self.cost.to_dict() | {"f1": self.f1, "points": self.points, "seconds": self.seconds}
+        cost = {name: value for name, value in self.cost.to_dict().items() if name != "timing"}
+        return cost | {"f1": self.f1, "points": self.points, "seconds": self.seconds}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Result:

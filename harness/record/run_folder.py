@@ -50,6 +50,18 @@ def write_latency(folder: Path, runtime: str, latency: dict[str, Any], cached_fr
     files.write_json(folder / LATENCY, {"runtime": runtime, "cached_from": cached_from} | latency)
 
 
+def write_pooled(folder: Path, runtime: str, latency: dict[str, Any], result: Result) -> None:
+    """Write what a trial that was timed again costs now, and what it is worth so; all else stays.
+
+    latency: with the raw samples of each measurement.
+    """
+    if (folder / RESULT).exists():  # a trial that reuses another's result has none
+        old = json.loads((folder / RESULT).read_text())
+        files.write_json(folder / RESULT, old | {"cost": result.cost.to_dict(), "points": result.points})
+    old = json.loads((folder / LATENCY).read_text())
+    write_latency(folder, runtime, latency, old.get("cached_from"))
+
+
 def write_result(folder: Path, result: Result, preprocessing: Preprocessing, versions: dict[str, str]) -> None:
     """Write what a trial came to, and what is needed beside `model.onnx` to score it again."""
     extra = {"preprocessing": preprocessing.to_dict(), "versions": versions}

@@ -34,7 +34,7 @@ def save(trials: Sequence[FrozenTrial], folder: Path) -> list[Path]:
 def table(trials: Sequence[FrozenTrial], title: str) -> Table:
     """Lay the trials out for reading."""
     shown = Table(title=title)
-    for name in ("trial", "points", "F1", "latency ms", "ratio", "MMACs", "params", "px", "blocks"):
+    for name in ("trial", "points", "F1", "latency ms", "ratio", "timed", "MMACs", "params", "px", "blocks"):
         shown.add_column(name, justify="left" if name == "blocks" else "right")
     for t in trials:
         result, cost, candidate = result_of(t), result_of(t).cost, candidate_of(t)
@@ -43,7 +43,7 @@ def table(trials: Sequence[FrozenTrial], title: str) -> Table:
         blocks = " ".join(f"{s.block}{s.channels}{x}" for s, x in zip(stages, times, strict=True))
         shown.add_row(
             str(t.number), as_text(result.points), as_text(result.f1), f"{cost.latency_ms:.4f}", f"{cost.ratio:.3f}",
-            f"{cost.macs / 1e6:.2f}", f"{cost.parameters:,}", str(candidate.resolution_px), blocks,
+            f"{cost.sessions}x", f"{cost.macs / 1e6:.2f}", f"{cost.parameters:,}", str(candidate.resolution_px), blocks,
         )  # fmt: skip
     return shown
 

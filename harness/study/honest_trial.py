@@ -14,10 +14,9 @@ import torch
 
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
-from harness.measure.cache import timed
+from harness.measure.cache import Timing, timed
 from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
-from harness.measure.latency import Latency
 from harness.measure.machine import versions
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.measure.process import predict
@@ -108,7 +107,8 @@ def run(
     artefact = export(model, candidate.resolution_px, folder / "model.onnx")
     macs, parameters = macs_of_onnx(artefact), parameters_of_onnx(artefact)
     gate.refuse_dear(task.gate, macs=macs, parameters=parameters)
-    cost = cost_of(macs, parameters, *_timed(task, artefact, folder))
+    timing = _timed(task, artefact, folder)
+    cost = cost_of(macs, parameters, timing.runtime, timing.latency, timing.name)
     trial.set_user_attr(attributes.COST, cost.to_dict())
     mirror.summary(cost.to_dict())
     gate.refuse_dear(task.gate, latency_ms=cost.latency_low_ms)
@@ -147,14 +147,13 @@ def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
     return candidate
 
 
-def _timed(task: Task, artefact: Path, folder: Path) -> tuple[str, Latency]:
-    """Time a network that isn't trained yet; return the engine and the latency."""
+def _timed(task: Task, artefact: Path, folder: Path) -> Timing:
+    """Time a network that isn't trained yet."""
     reference = reference_model(task.competition.reference, task.reference_cache)
-    runtime, latency, cached_from = timed(
-        task.reference_cache, artefact, reference, task.competition, task.latency_s, task.measure_patience_s
-    )
-    run_folder.write_latency(folder, runtime, latency.to_dict(), cached_from)
-    return runtime, latency
+    timing = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s, task.measure_patience_s)
+    cached_from = None if timing.model == str(artefact) else timing.model
+    run_folder.write_latency(folder, timing.runtime, timing.latency.to_dict(), cached_from)
+    return timing
 
 
 @dataclass(frozen=True)

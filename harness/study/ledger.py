@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness import database
 from harness.search.attributes import REFUSED
 from harness.search.gate import Refused
-from harness.study import pending_results, slots
+from harness.study import pending_results, slots, timings
 from harness.study.history import EVERY_SLOT
 from harness.study.pending_results import Outcome
 from harness.study.storage import step
@@ -186,12 +186,13 @@ def give_back(shared: Shared, turn: Turn, reason: str, failed: bool) -> bool:
 
 
 def let_go(shared: Shared, owner: str, reason: str) -> None:
-    """Give back, without a failure, whatever slot an owner holds; said, not raised, where the database is away."""
+    """Give back, without a failure, whatever an owner holds; said, not raised, where the database is away."""
 
     def act(connection: sa.Connection) -> None:
         if held := slots.held(connection, shared.settings.name, owner):
             slots.release(connection, held[0], failed=False)
             _fail(shared, held[1], reason)
+        timings.let_go(connection, shared.settings.name, owner)
 
     try:
         step(shared.optuna, shared.engine, min(LETTING_GO_S, shared.patience_s), act)
@@ -248,12 +249,13 @@ def replay(shared: Shared, outcome: Outcome) -> str:
 
 
 def died(shared: Shared, worker: str, reason: str) -> None:
-    """End the lease of a worker that is known to be dead, and keep the reason. worker: its name, host and process."""
+    """End the leases of a worker that is known to be dead, and keep the reason. worker: its name, host and process."""
 
     def act(connection: sa.Connection) -> None:
         for trial in slots.expire(connection, shared.settings.name, f"{worker}/"):
             if not shared.optuna._storage.get_trial(trial).state.is_finished():
                 shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
+        timings.expire(connection, shared.settings.name, f"{worker}/")
 
     _step(shared, act)
 

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from harness.search.attributes import result_of
+from harness.search.gate import Known
 from harness.study import ledger, refused, slots
 from harness.study.history import EVERY_SLOT
 from harness.study.storage import step
@@ -37,7 +38,8 @@ class Status:
 
     slots: by state. trials: by state, but for the refused. refused: candidates refused before training, by kind.
     rate_per_h: of the last finished trials, None before the second. remaining_s: until the budget is finished at that
-    rate. best: number, points and F1 of the best trial.
+    rate. best: number, points and F1 of the best trial, and how many measurements its time is pooled of. timed_again:
+    how many trials were timed again, as they may be the best.
     """
 
     study: str
@@ -47,6 +49,7 @@ class Status:
     rate_per_h: float | None
     remaining_s: float | None
     best: dict[str, Any] | None
+    timed_again: int
     leases: list[Lease]
 
     @property
@@ -78,10 +81,12 @@ def look(shared: Shared) -> Status:
     rate = _rate(ago[:RECENT])
     left = states["free"] + states["leased"]
     remaining = left / rate if rate and left else (0.0 if not left else None)
+    done = [Known(t.number, result_of(t)) for t in finished(shared.optuna)] if shared.definition.is_whole else []
     trials = Counter(t.state.name.lower() for t in found if not refused.is_refused(t))
+    timed_again = sum(k.result.cost.sessions > 1 for k in done)
     return Status(
         study=name, slots=states, trials=dict(trials), refused=refused.counts(found), rate_per_h=rate and 3600 * rate,
-        remaining_s=remaining, best=_best(shared), leases=leases,
+        remaining_s=remaining, best=_best(shared, done), timed_again=timed_again, leases=leases,
     )  # fmt: skip
 
 
@@ -90,13 +95,11 @@ def _rate(ago: list[float]) -> float | None:
     return (len(ago) - 1) / ago[-1] if len(ago) > 1 and ago[-1] > 0 else None
 
 
-def _best(shared: Shared) -> dict[str, Any] | None:
-    if len(shared.optuna.directions) > 1 or not shared.definition.is_whole:  # an earlier version's has no `Result`
+def _best(shared: Shared, done: list[Known]) -> dict[str, Any] | None:
+    if len(shared.optuna.directions) > 1 or not done:
         return None
-    for trial in finished(shared.optuna)[:1]:
-        result = result_of(trial)
-        return {"trial": trial.number, "points": result.points, "f1": result.f1}
-    return None
+    result = done[0].result
+    return {"trial": done[0].number, "points": result.points, "f1": result.f1, "sessions": result.cost.sessions}
 
 
 def page(status: Status) -> Group:
@@ -116,7 +119,10 @@ def page(status: Status) -> Group:
     if status.best:
         b = status.best
         points = "" if b["points"] is None else f"{b['points']:.4f} points, "
-        lines.append(f"best: trial {b['trial']}, {points}F1 {b['f1']:.4f}")
+        times = f", timed {b['sessions']} times" if b["sessions"] > 1 else ""
+        lines.append(f"best: trial {b['trial']}, {points}F1 {b['f1']:.4f}{times}")
+    if status.timed_again:
+        lines.append(f"timed again, in other minutes, as they may be the best: {status.timed_again} trials")
     if not status.leases and not status.over:
         lines.append("no worker is running: `python tune.py` with this study.name goes on")
     table = Table("worker", "trial", "slot", "running for", "lease")

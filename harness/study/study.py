@@ -18,13 +18,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.errors import HarnessError, pick, within
+from harness.search.attributes import result_of
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
-from harness.study import slots, storage
+from harness.study import slots, storage, timings
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
 from harness.study.own_folder import MARK
+from harness.study.pooled import with_pooled
 from harness.study.storage import PATIENCE_S, JointStorage
 
 LONGEST = 1_000_000
@@ -152,6 +154,7 @@ def join(
     shared = Shared(study, direct.engine, stored.applied(settings), stored, url, known, patience_s, here)
     refuse(settings.name, differences(shared, definition or stored))
     slots.open_slots(direct.engine, settings.name, settings.trials)
+    timings.create(direct.engine)
     study.sampler = pick(SAMPLERS, shared.settings.sampler, "study.sampler")(seed)
     pick(PRUNERS, shared.settings.pruner, "study.pruner")
     return shared
@@ -250,9 +253,19 @@ def _definition(study: optuna.Study) -> Definition:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the complete trials, best first for a single objective, else by number."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    """Return the complete trials, best first for a single objective, else by number.
+
+    Each has what it costs, and is worth, by all measurements of its network. One that is known by now to be over the
+    gate's limit of time stands behind those that aren't.
+    """
+    trials = with_pooled(study, study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     if len(study.directions) > 1:
         return trials
     worst_last = study.direction == optuna.study.StudyDirection.MINIMIZE
-    return sorted(trials, key=lambda t: t.value if worst_last else -t.value)
+    limit_ms = study.user_attrs.get("definition", {}).get("gate", {}).get("max_latency_ms", 0.0)
+
+    def order(trial: FrozenTrial) -> tuple[bool, float]:
+        too_slow = limit_ms > 0 and result_of(trial).cost.latency_low_ms > limit_ms
+        return too_slow, trial.value if worst_last else -trial.value
+
+    return sorted(trials, key=order)

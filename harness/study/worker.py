@@ -40,6 +40,8 @@ RunTrial = Callable[[optuna.Trial, int | None], Result]
 argument is the number of the trial whose candidate this one runs again, if any: its checkpoint may serve."""
 Place = Callable[[int], Path]
 """Returns the run folder of a trial, by its number."""
+Between = Callable[[str], object]
+"""What a worker does between trials, and while it waits for others: seconds at most. Given its unique name."""
 DRAWS = 30
 """How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
 HUNG_S = 30.0
@@ -65,7 +67,10 @@ def name_of_worker(process: int | None = None) -> str:
     return f"{socket.gethostname()}-{process or os.getpid()}"
 
 
-def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None) -> int:
+def work(
+    shared: Shared, run_trial: RunTrial, place: Place, deadline: float | None = None,
+    between: Between = lambda owner: None,
+) -> int:  # fmt: skip
     """Run trials until the study's budget is finished; return how many this worker finished.
 
     A trial that fails gives its slot back with the reason; the worker goes on. Interrupted, it gives the slot back, and
@@ -81,6 +86,7 @@ def work(shared: Shared, run_trial: RunTrial, place: Place, deadline: float | No
     _replay(shared, place)
     try:
         while time.monotonic() < end and not study._stop_flag:
+            between(owner)
             turn = ledger.take(shared, owner, place)
             if turn is not None:
                 finished += _use(shared, turn, owner, run_trial, place, end)

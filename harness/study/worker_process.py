@@ -23,7 +23,7 @@ from harness.record.result import Result
 from harness.search.gate import Refused
 from harness.search.proxy import subset
 from harness.seed import derive
-from harness.study import honest_trial, own_folder
+from harness.study import honest_trial, own_folder, retiming
 from harness.study.definition import Definition
 from harness.study.storage import PATIENCE_S
 from harness.study.study import Study, join
@@ -127,4 +127,7 @@ def _work(job: Job, number: int) -> None:
                 unfinished = e  # W&B would show a run that an exception leaves as crashed
         raise unfinished
 
-    work(shared, run_trial, job.place, job.deadline)
+    def between(owner: str) -> None:
+        retiming.again(shared, owner, job.place, task.reference_cache)
+
+    work(shared, run_trial, job.place, job.deadline, between)

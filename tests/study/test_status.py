@@ -67,7 +67,7 @@ def test_rate_and_end_follow_from_the_last_trials(url: str, tmp_path: Path) -> N
     assert seen.trials == {"complete": 2, "pruned": 1}
     assert seen.rate_per_h == pytest.approx(120, rel=0.05) and seen.remaining_s == pytest.approx(180, rel=0.05)
     best = min((t for t in shared.optuna.get_trials() if t.value is not None and t.number != 1), key=lambda t: t.value)
-    assert seen.best == {"trial": best.number, "points": best.value, "f1": result_of(best).f1}
+    assert seen.best == {"trial": best.number, "points": best.value, "f1": result_of(best).f1, "sessions": 1}
     page = text(seen)
     assert "3 of 9 trials finished; 0 running, 6 to go" in page and "expected end in 0:0" in page
     assert "no worker is running" in page
