@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,23 +19,47 @@ from tqdm import tqdm
 from harness.errors import HarnessError
 
 Item = TypeVar("Item")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo",
+    ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""How the names of images end; what can't be decoded all the same is reported as damaged, with the reason."""
+SYSTEM = {"$recycle.bin", "@eadir", "desktop.ini", "lost+found", "thumbs.db"}
+"""What systems leave in folders of pictures: never a class, never an image."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a folder or a zip: sorted names with forward slashes, and how to read one."""
+    """The files of a folder or a zip: sorted names with forward slashes, and how to read one.
+
+    empty: folders with nothing in them. foreign: the bytes of names that aren't UTF-8, which `names` has with escapes.
+    """
 
     names: tuple[str, ...]
     read: Callable[[str], bytes]
+    empty: tuple[str, ...] = ()
+    foreign: Mapping[str, bytes] = field(default_factory=dict)
 
     def images(self) -> dict[str, str]:
-        """Map each image's name, less the one outer folder they may share, to its full name."""
-        found = [n for n in self.names if n.lower().endswith(SUFFIXES)]
-        outer = {n.split("/")[0] for n in found if n.count("/") > 1}
-        whole = len(outer) == 1 and all(n.count("/") > 1 for n in found)
-        prefix = f"{outer.pop()}/" if whole else ""
+        """Map each image's name, less the outer folders that they all share, to its full name."""
+        found = [n for n in self.names if is_image(n)]
+        prefix = ""
+        while found and all(n.count("/", len(prefix)) > 1 for n in found):
+            outer = {n[len(prefix) :].split("/")[0] for n in found}
+            if len(outer) > 1:
+                break
+            prefix += f"{outer.pop()}/"
         return {n.removeprefix(prefix): n for n in found}
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file is an image by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def same(name: str) -> str:
+    """Return what two spellings of one name have in common: Unicode's composed form, forward slashes, no leading ./."""
+    return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
 
 
 def existing(path: str, option: str, holds: str, example: str) -> Path:
@@ -53,25 +78,133 @@ def existing(path: str, option: str, holds: str, example: str) -> Path:
 
 @contextmanager
 def opened(root: str, holds: str, example: str) -> Iterator[Files]:
-    """Open data.root, a folder or a zip; hidden files and macOS's copies in zips are not seen."""
+    """Open data.root, a folder or a zip; hidden files and what systems leave behind are not seen.
+
+    Raises:
+        HarnessError: it isn't there, can't be read, or two of its files have one name.
+    """
     path = existing(root, "data.root", holds, example)
     if path.is_dir():
-        walked = (Path(at, n) for at, _, names in os.walk(path, followlinks=True) for n in names)
-        yield Files(visible(p.relative_to(path).as_posix() for p in walked), lambda name: (path / name).read_bytes())
+        found = ((os.fsencode(n).decode("utf-8", "backslashreplace"), n, os.fsencode(n)) for n in _below(path, "", ()))
+        yield _files(root, found, lambda name: (path / name).read_bytes())
         return
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise HarnessError(
             f"data.root: '{path}' is neither a folder nor a sound zip ({error})", "copy or download it again"
         ) from error
     with archive:
-        yield Files(visible(n for n in archive.namelist() if not n.endswith("/")), archive.read)
+        yield _files(root, (_zip_name(info) for info in archive.infolist()), archive.read)
 
 
-def visible(names: Iterator[str]) -> tuple[str, ...]:
-    """Sort the names without those that start with a dot, or whose folder does."""
-    return tuple(sorted({n for n in names if not any(s.startswith((".", "__MACOSX")) for s in n.split("/"))}))
+def _below(root: Path, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Yield the files below a folder, and the folders with a slash at their end; a link up the tree isn't followed."""
+    try:
+        at = os.stat(root / folder)
+        if (here := (at.st_dev, at.st_ino)) in above:
+            return
+        entries = [*os.scandir(root / folder)]
+    except OSError as error:
+        raise HarnessError(f"data.root: '{root / folder}' can't be read: {error}", "mend its permissions") from error
+    for entry in entries:
+        name = f"{folder}{entry.name}"
+        if os.path.isdir(entry.path):
+            yield f"{name}/"
+            yield from _below(root, f"{name}/", (*above, here))
+        elif os.path.isfile(entry.path) or entry.is_symlink():  # a broken link is reported when it is read; no pipes
+            yield name
+
+
+def _zip_name(info: zipfile.ZipInfo) -> tuple[str, str | zipfile.ZipInfo, bytes]:
+    r"""Return an entry's name with forward slashes, what reads it, and the name's bytes.
+
+    Without the flag for UTF-8 a name is UTF-8 all the same (macOS), or in the code page of the machine that wrote it;
+    the standard says CP437, which is believed where it gives Latin letters. Bytes of another are shown as \xb1.
+    """
+    name = info.filename
+    if name.isascii() or info.flag_bits & 0x800:  # the flag for UTF-8
+        return name.replace("\\", "/"), info, name.encode("utf-8", "surrogatepass")
+    try:
+        raw = name.encode("cp437")
+    except UnicodeEncodeError:  # from the entry's field for Unicode
+        return name.replace("\\", "/"), info, name.encode()
+    raw = raw if b"/" in raw else raw.replace(b"\\", b"/")  # the second byte of a Japanese letter may be a backslash
+    for page in ("utf-8", "cp437"):
+        if page == "cp437" and not (set(raw) - ASCII <= LATIN_OF_CP437 and not readings(raw, EAST_ASIAN)):
+            continue
+        try:
+            return raw.decode(page), info, raw.decode(page).encode()
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("ascii", "backslashreplace"), info, raw
+
+
+ASCII = set(range(128))
+LATIN_OF_CP437 = {*range(0x80, 0xA9), 0xAB, 0xAC, 0xE1, 0xE6, 0xF8, 0xFD}
+EAST_ASIAN = ("cp949", "cp932", "gbk", "big5")
+PAGES = (*EAST_ASIAN, "cp1252", "cp1251")
+
+
+def readings(raw: bytes, pages: Sequence[str] = PAGES) -> dict[str, str]:
+    """Read a name in the code pages that give letters alone, no word of it in two scripts."""
+    found = {}
+    for page in pages:
+        try:
+            text = raw.decode(page)
+        except UnicodeDecodeError:
+            continue
+        if _of_one_script(text, east=page in EAST_ASIAN):
+            found[page] = text
+    return found
+
+
+def _of_one_script(text: str, east: bool) -> bool:
+    words = "".join(c if c.isalpha() or ord(c) > 127 else " " for c in text).split()
+    strange = [w for w in words if not w.isascii()]
+    if not all(c.isalpha() for w in strange for c in w):
+        return False
+    scripts = ("HANGUL", "CJK", "HIRAGANA", "KATAKANA") if east else ("LATIN", "CYRILLIC")
+    kinds = [{unicodedata.name(c, "?").split()[0] for c in w} for w in strange]
+    return all(k <= set(scripts) and (east or len(k) == 1) for k in kinds)
+
+
+def _files(root: str, found: Iterable[tuple[str, Item, bytes]], read: Callable[[Item], bytes]) -> Files:
+    """Put the files of a folder or a zip together: shown name, what reads it, and its bytes."""
+    places: dict[str, Item] = {}
+    foreign: dict[str, bytes] = {}
+    for shown, item, raw in found:
+        name, raw = shown.removeprefix("./").lstrip("/"), raw.removeprefix(b"./").lstrip(b"/")
+        if not _is_visible(name):
+            continue
+        if name in places and not name.endswith("/") and _differ(places[name], item):
+            raise HarnessError(f"data.root: two files of '{root}' are called '{name}'", "rename one of them")
+        places[name] = item
+        if not _is_utf8(raw):
+            foreign[name] = raw
+    folders = {n.rstrip("/") for n in places if n.endswith("/")}
+    names = tuple(sorted(n for n in places if not n.endswith("/")))
+    homes = {n[:i] for n in names for i, c in enumerate(n) if c == "/"}
+    return Files(names, lambda name: read(places[name]), tuple(sorted(folders - homes)), foreign)
+
+
+def _differ(one: object, other: object) -> bool:
+    """Tell two files from one that stands in a zip twice, of which the later counts, as for all who unpack it."""
+    return getattr(one, "filename", one) != getattr(other, "filename", other)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_visible(name: str) -> bool:
+    """Tell whether neither a file nor a folder it lies in is hidden or a system's own."""
+    steps = name.rstrip("/").split("/")
+    return bool(steps[0]) and not any(s.startswith((".", "__MACOSX")) or s.casefold() in SYSTEM for s in steps)
 
 
 def attempts(
