@@ -85,7 +85,7 @@ def opened(root: str, holds: str, example: str) -> Iterator[Files]:
     """
     path = existing(root, "data.root", holds, example)
     if path.is_dir():
-        found = ((os.fsencode(n).decode("utf-8", "backslashreplace"), n, os.fsencode(n)) for n in _below(path, "", ()))
+        found = ((_shown(os.fsencode(n)), n, os.fsencode(n)) for n in _below(path, "", ()))
         yield _files(root, found, lambda name: (path / name).read_bytes())
         return
     try:
@@ -137,7 +137,12 @@ def _zip_name(info: zipfile.ZipInfo) -> tuple[str, str | zipfile.ZipInfo, bytes]
             return raw.decode(page), info, raw.decode(page).encode()
         except UnicodeDecodeError:
             continue
-    return raw.decode("ascii", "backslashreplace"), info, raw
+    return _shown(raw), info, raw
+
+
+def _shown(raw: bytes) -> str:
+    """Decode a path; what isn't UTF-8 between two slashes is shown with escapes."""
+    return "/".join(step.decode("utf-8" if _is_utf8(step) else "ascii", "backslashreplace") for step in raw.split(b"/"))
 
 
 ASCII = set(range(128))

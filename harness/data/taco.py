@@ -104,8 +104,8 @@ def notes_on(turned: Sequence[str], classes: Sequence[str], repeated: Sequence[A
         )
     if turned:
         notes.append(
-            f"{len(turned)} photographs are turned by their EXIF orientation, and no size says whether the boxes are of the "
-            f"stored pixels: read as of the upright photograph ({turned[0]} is the first)"
+            f"{len(turned)} photographs are turned by their EXIF orientation, and no size says whether their boxes are "
+            f"of the stored pixels: taken as of the upright photograph ({turned[0]} is the first)"
         )
     return notes
 

@@ -159,8 +159,8 @@ def _refuse_foreign(files: Files, full: set[str]) -> None:
             page = next(iter(read_as), "CODEPAGE")
             raise HarnessError(
                 f"data.root: the folder of '{name}' isn't named in UTF-8; {pages}",
-                f"rename it: `convmv -r -f {page} -t utf-8 --notest FOLDER`; a zip: `unzip -O {page} FILE.zip`, and give "
-                "the folder that comes out",
+                f"rename it: `convmv -r -f {page} -t utf-8 --notest FOLDER`; a zip: `unzip -O {page} FILE.zip`, and "
+                "give the folder that comes out",
             ) from None
 
 
@@ -218,9 +218,10 @@ def _without_images(files: Files, classes: Mapping[str, str]) -> Losses:
     for home, names in held.items():
         if any(n.lower().endswith(OTHER_PICTURES) for n in names) or _opens(files, names[0]):
             kinds = Counter(PurePosixPath(n).suffix.lower() or "no suffix" for n in names).most_common(3)
+            kind = PurePosixPath(home).name
             raise HarnessError(
-                f"data.root: class '{PurePosixPath(home).name}' has no image that is read: none of the {len(names)} files "
-                f"in '{home}' is one by its name ({', '.join(f'{kind} {count}' for kind, count in kinds)})",
+                f"data.root: class '{kind}' has no image that is read: none of the {len(names)} files "
+                f"in '{home}' is one by its name ({', '.join(f'{suffix} {count}' for suffix, count in kinds)})",
                 "save them as .jpg or .png, or move the folder out of data.root",
             )
     empty = [f for f in files.empty if str(PurePosixPath(f).parent) in above and f not in above]

@@ -1,0 +1,146 @@
+"""One photograph that stands in a data set more than once: in two classes, or in two parts."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harness.data.split import Dataset
+
+NEAR_BITS = 10  # of 64 that may differ between copies: only these pairs are looked at
+NEAR_PIXELS = 0.18  # root mean square difference of two thumbnails, as a share of their contrast
+NEAR_COLOUR = 24.0  # difference of their mean colours, of 255
+SIDE_PX = 32  # of a thumbnail
+MOST = 100_000  # images that are all held against each other; of more only those with equal hashes
+BESIDE = 16  # of the images with one hash, each is held against so many neighbours: empty pictures all have one
+BLACK = 12  # of 255: the bars that made an image square, after it was stored as a JPEG too
+BLOCK = 64  # rows of the table of pairs: what stays in a processor's cache
+
+
+@dataclass(frozen=True)
+class Copies:
+    """One photograph by its names; parts and classes of each. exact: whether they are the same pixel by pixel."""
+
+    names: tuple[str, ...]
+    parts: tuple[str, ...]
+    classes: tuple[str, ...]
+    exact: bool
+
+    @property
+    def harmful(self) -> bool:
+        """Whether it has two labels, or is learnt from and judged by."""
+        return len(set(self.classes)) > 1 or len(set(self.parts)) > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def find(dataset: Dataset) -> list[Copies]:
+    """Find the photographs that a data set holds more than once: copies of other size, quality or brightness too.
+
+    Turned, mirrored and cut ones are not found. dataset: one with the labels of all parts. 50,000 images take seconds.
+    """
+    rows = [
+        (name, part, dataset.classes[label], image)
+        for part, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+        for name, label, image in zip(images.names, images.labels, images.pixels, strict=True)
+    ]
+    small = np.stack([_thumbnail(row[3]) for row in rows])
+    pairs = np.array([*_candidates(perceptual_hashes(small), small)], dtype=np.int64).reshape(-1, 2)
+    found = []
+    for group in _groups(pairs[_near(small, pairs)]):
+        names, parts, classes, pixels = zip(*(rows[k] for k in group), strict=True)
+        found.append(Copies(names, parts, classes, exact=all(np.array_equal(pixels[0], other) for other in pixels)))
+    return found
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """Shrink an image without the black bars that made it square."""
+    if image[0].max() <= BLACK or image[:, 0].max() <= BLACK:
+        rows, columns = (np.flatnonzero(image.max(axis=axes) > BLACK) for axes in ((1, 2), (0, 2)))
+        if len(rows):
+            image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+
+
+def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
+    """Hash uint8 (N, S, S, 3) to uint64 (N,): the signs of the 64 lowest frequencies around their median.
+
+    Source: C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1 (pHash)
+    """
+    powers = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    hashes = np.empty(len(pixels), dtype=np.uint64)
+    for i, image in enumerate(pixels):
+        low = cv2.dct(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32))[1:9, 1:9].ravel()
+        hashes[i] = powers[low > np.median(low)].sum()
+    return hashes
+
+
+def _candidates(hashes: np.ndarray, small: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield pairs of images whose hashes are near."""
+    order = np.lexsort((small.reshape(len(small), -1).mean(axis=1), hashes))
+    for step in range(1, min(BESIDE, len(order) - 1) + 1):
+        equal = hashes[order[step:]] == hashes[order[:-step]]
+        yield from zip(order[:-step][equal].tolist(), order[step:][equal].tolist(), strict=True)
+    kinds, first = np.unique(hashes, return_index=True)
+    if len(hashes) > MOST:
+        return
+
+    def near(start: int) -> np.ndarray:
+        block = kinds[start : start + BLOCK]
+        found = np.argwhere(np.bitwise_count(block[:, None] ^ kinds[None, start:]) <= NEAR_BITS)
+        return start + found[found[:, 1] > found[:, 0]]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for pairs in pool.map(near, range(0, len(kinds), BLOCK)):
+            yield from first[pairs].tolist()
+
+
+def _near(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Tell which pairs show one photograph: (P,) by their thumbnails, (N, S, S, 3), but for brightness and contrast."""
+    near = np.zeros(len(pairs), dtype=bool)
+    for start in range(0, len(pairs), 4096):
+        one, other = (_coarse(small[pairs[start : start + 4096, side]]) for side in (0, 1))
+        means = [image.mean(axis=(1, 2), keepdims=True) for image in (one, other)]
+        one, other = one - means[0], other - means[1]
+        contrast = np.sqrt(np.maximum((one**2).mean(axis=(1, 2, 3)), (other**2).mean(axis=(1, 2, 3))))
+        apart = np.sqrt(((one - other) ** 2).mean(axis=(1, 2, 3)))
+        colour = np.abs(means[0] - means[1]).max(axis=(1, 2, 3))
+        flat = contrast < 1  # a plain picture is another's copy only in its very colour
+        near[start : start + 4096] = np.where(
+            flat, colour < 1, (apart <= NEAR_PIXELS * contrast) & (colour <= NEAR_COLOUR)
+        )
+    return near
+
+
+def _coarse(small: np.ndarray) -> np.ndarray:
+    """Average 2 x 2 pixels of thumbnails, which tell copies of other sizes apart: float32 (N, S / 2, S / 2, 3)."""
+    half = SIDE_PX // 2
+    return small.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+
+
+def _groups(pairs: np.ndarray) -> list[list[int]]:
+    """Join pairs that share an image: sorted positions, first by first."""
+    parent: dict[int, int] = {}
+
+    def root(k: int) -> int:
+        while parent.setdefault(k, k) != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    for one, other in pairs.tolist():
+        one, other = sorted((root(one), root(other)))
+        parent[other] = one
+    members = defaultdict(list)
+    for k in sorted(parent):
+        members[root(k)].append(k)
+    return [members[k] for k in sorted(members)]
