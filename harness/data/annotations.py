@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.files import existing, same
+from harness.data.files import existing, same, text
 from harness.errors import HarnessError
 
 LISTS = {"images": ("id", "file_name"), "annotations": ("id", "image_id"), "categories": ("id", "name")}
@@ -151,15 +152,14 @@ def read_map(path: str) -> dict[str, str] | None:
         return None
     found = existing(path, "data.map", "a csv with a line `category,class` a category", "data/taco/map_10.csv")
     classes: dict[str, str] = {}
-    with found.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if row and len(row) != 2:
-                raise HarnessError(f"{path}:{number}: {len(row)} columns", "write `category,class`, quoted if need be")
-            if row and row != ["category", "class"]:
-                category, kind = row[0].strip(), row[1].strip()
-                if classes.setdefault(category, kind) != kind:
-                    what = f"{path}:{number}: category '{category}' is '{kind}' here and '{classes[category]}' above"
-                    raise HarnessError(what, "leave one of the lines")
+    for number, row in enumerate(csv.reader(io.StringIO(text(found.read_bytes(), path), newline="")), start=1):
+        if row and len(row) != 2:
+            raise HarnessError(f"{path}:{number}: {len(row)} columns", "write `category,class`, quoted if need be")
+        if row and row != ["category", "class"]:
+            category, kind = row[0].strip(), row[1].strip()
+            if classes.setdefault(category, kind) != kind:
+                what = f"{path}:{number}: category '{category}' is '{kind}' here and '{classes[category]}' above"
+                raise HarnessError(what, "leave one of the lines")
     return classes
 
 

@@ -17,9 +17,10 @@ from harness.data.split import Dataset
 NEAR_BITS = 10  # of 64 that may differ between copies: only these pairs are looked at
 NEAR_PIXELS = 0.18  # root mean square difference of two thumbnails, as a share of their contrast
 NEAR_COLOUR = 24.0  # difference of their mean colours, of 255
-SIDE_PX = 32  # of a thumbnail
+SIDE_PX = 32  # of the thumbnail that is hashed
+COARSE_PX = 16  # of the one that is compared: edges of copies of other sizes don't stand at the very same place
 MOST = 100_000  # images that are all held against each other; of more only those with equal hashes
-BESIDE = 16  # of the images with one hash, each is held against so many neighbours: empty pictures all have one
+BESIDE = 8  # of the images with one hash, each is held against so many neighbours: empty pictures all have one
 BLACK = 12  # of 255: the bars that made an image square, after it was stored as a JPEG too
 BLOCK = 64  # rows of the table of pairs: what stays in a processor's cache
 
@@ -54,9 +55,10 @@ def find(dataset: Dataset) -> list[Copies]:
         for name, label, image in zip(images.names, images.labels, images.pixels, strict=True)
     ]
     small = np.stack([_thumbnail(row[3]) for row in rows])
-    pairs = np.array([*_candidates(perceptual_hashes(small), small)], dtype=np.int64).reshape(-1, 2)
+    coarse = np.stack([_shrunk(image, COARSE_PX) for image in small])
+    pairs = np.array([*_candidates(perceptual_hashes(small), coarse)], dtype=np.int64).reshape(-1, 2)
     found = []
-    for group in _groups(pairs[_near(small, pairs)]):
+    for group in _groups(pairs[_near(coarse, pairs)]):
         names, parts, classes, pixels = zip(*(rows[k] for k in group), strict=True)
         found.append(Copies(names, parts, classes, exact=all(np.array_equal(pixels[0], other) for other in pixels)))
     return found
@@ -68,7 +70,11 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
         rows, columns = (np.flatnonzero(image.max(axis=axes) > BLACK) for axes in ((1, 2), (0, 2)))
         if len(rows):
             image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    return _shrunk(image, SIDE_PX)
+
+
+def _shrunk(image: np.ndarray, side_px: int) -> np.ndarray:
+    return cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA)
 
 
 def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
@@ -84,9 +90,9 @@ def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def _candidates(hashes: np.ndarray, small: np.ndarray) -> Iterator[tuple[int, int]]:
+def _candidates(hashes: np.ndarray, coarse: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield pairs of images whose hashes are near."""
-    order = np.lexsort((small.reshape(len(small), -1).mean(axis=1), hashes))
+    order = np.lexsort((coarse.reshape(len(coarse), -1).mean(axis=1), hashes))
     for step in range(1, min(BESIDE, len(order) - 1) + 1):
         equal = hashes[order[step:]] == hashes[order[:-step]]
         yield from zip(order[:-step][equal].tolist(), order[step:][equal].tolist(), strict=True)
@@ -104,11 +110,11 @@ def _candidates(hashes: np.ndarray, small: np.ndarray) -> Iterator[tuple[int, in
             yield from first[pairs].tolist()
 
 
-def _near(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Tell which pairs show one photograph: (P,) by their thumbnails, (N, S, S, 3), but for brightness and contrast."""
+def _near(coarse: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Tell which pairs (P, 2) show one photograph, by thumbnails, uint8 (N, C, C, 3), whatever their brightness."""
     near = np.zeros(len(pairs), dtype=bool)
     for start in range(0, len(pairs), 4096):
-        one, other = (_coarse(small[pairs[start : start + 4096, side]]) for side in (0, 1))
+        one, other = (coarse[pairs[start : start + 4096, side]].astype(np.float32) for side in (0, 1))
         means = [image.mean(axis=(1, 2), keepdims=True) for image in (one, other)]
         one, other = one - means[0], other - means[1]
         contrast = np.sqrt(np.maximum((one**2).mean(axis=(1, 2, 3)), (other**2).mean(axis=(1, 2, 3))))
@@ -119,12 +125,6 @@ def _near(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             flat, colour < 1, (apart <= NEAR_PIXELS * contrast) & (colour <= NEAR_COLOUR)
         )
     return near
-
-
-def _coarse(small: np.ndarray) -> np.ndarray:
-    """Average 2 x 2 pixels of thumbnails, which tell copies of other sizes apart: float32 (N, S / 2, S / 2, 3)."""
-    half = SIDE_PX // 2
-    return small.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
 
 
 def _groups(pairs: np.ndarray) -> list[list[int]]:

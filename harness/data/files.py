@@ -62,6 +62,19 @@ def same(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
 
 
+def text(data: bytes, where: str) -> str:
+    """Decode a text file with or without a byte order mark.
+
+    Raises:
+        HarnessError: it isn't UTF-8; the message has the line.
+    """
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise HarnessError(f"{where}:{line}: isn't UTF-8", "save it as UTF-8 (Excel: `CSV UTF-8`)") from error
+
+
 def existing(path: str, option: str, holds: str, example: str) -> Path:
     """Return the path that an option names.
 

@@ -52,6 +52,8 @@ def load(options: FolderOptions) -> Dataset:
         table = labels.find(files, images)
         places, dropped, notes = labels.read(table, files, images) if table else arrange(files, images)
         lists = {p: getattr(options, f"{p}_list") for p in ("train", "validation", "test")}
+        if not table:
+            notes += [f"{name} is not read: the folders say the classes" for name in labels.tables_of(files)]
         if any(lists.values()):
             places, unlisted = follow(lists, files, images, places, options.root)
             dropped += unlisted

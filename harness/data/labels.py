@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from harness.data.files import Files, is_image, same
+from harness.data.files import Files, is_image, same, text
 from harness.data.tree import Losses, Places, of_one_spelling, part_of, refuse_strangers
 from harness.errors import HarnessError
 
@@ -26,12 +26,17 @@ SHAPE = "write a line `filename,label` first, then a line an image: 1.jpg,glass"
 
 def find(files: Files, images: Mapping[str, str]) -> str | None:
     """Return the table of a root whose images lie flat: in one folder, or in a folder a part."""
-    tables = [n for n in files.names if PurePosixPath(n).name.casefold() in NAMES]
+    tables = tables_of(files)
     folders = {n.rpartition("/")[0] for n in images}
     flat = len(folders) == 1 or all(part_of(f.rpartition("/")[2]) for f in folders)
     if not tables or not images or not flat:
         return None
     return min(tables, key=lambda n: (n.count("/"), NAMES.index(PurePosixPath(n).name.casefold())))
+
+
+def tables_of(files: Files) -> list[str]:
+    """List the files that are called as such tables are."""
+    return [n for n in files.names if PurePosixPath(n).name.casefold() in NAMES]
 
 
 def read(table: str, files: Files, images: Mapping[str, str]) -> tuple[Places, Losses, list[str]]:
@@ -67,15 +72,9 @@ def read(table: str, files: Files, images: Mapping[str, str]) -> tuple[Places, L
 
 def _rows(table: str, files: Files):
     """Yield the rows that aren't empty, each with its line's number."""
-    data = files.read(table)
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        raise HarnessError(f"{table}:{row}: isn't UTF-8", "save it as `CSV UTF-8`") from error
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    content = text(files.read(table), table)
+    first = content.partition("\n")[0]
+    reader = csv.reader(io.StringIO(content), delimiter=max(",;\t", key=first.count))
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
@@ -119,16 +118,16 @@ def _row(
     """Return the image that a row names, its class, and its part where there is a column for it."""
     if len(row) != len(header):
         raise HarnessError(f"{where}: {len(row)} columns, the first line has {len(header)}", "quote what holds a comma")
-    text, kind = row[at["file"]], row[at["class"]]
-    found = known.get(same(text), ())
+    named, kind = row[at["file"]], row[at["class"]]
+    found = known.get(same(named), ())
     if len(found) > 1:
-        raise HarnessError(f"{where}: '{text}' could be {' or '.join(found[:3])}", "write the path with its folder")
+        raise HarnessError(f"{where}: '{named}' could be {' or '.join(found[:3])}", "write the path with its folder")
     if not found:
-        there = any(same(n).endswith(same(text)) for n in files.names if not is_image(n)) if text else False
+        there = any(same(n).endswith(same(named)) for n in files.names if not is_image(n)) if named else False
         also = " (it is there, but no image by its name)" if there else ""
-        raise HarnessError(f"{where}: '{text}' names no image{also}", "mend or remove the row, or add the image")
+        raise HarnessError(f"{where}: '{named}' names no image{also}", "mend or remove the row, or add the image")
     if not kind:
-        raise HarnessError(f"{where}: no class for '{text}'", "write its class, or remove the row")
+        raise HarnessError(f"{where}: no class for '{named}'", "write its class, or remove the row")
     if "part" not in at:
         return found[0], kind, None
     part = part_of(row[at["part"]])

@@ -68,11 +68,14 @@ def arrange(files: Files, images: Mapping[str, str]) -> tuple[Places, Losses, li
         places |= {n: (steps[0], part) for n, steps in unwrapped.items() if steps}
     if not places:
         raise HarnessError(
-            f"data.root: no image in a class folder; there {_found(files)}", "put them so: ROOT/glass/1.jpg"
+            f"data.root: no image in a class folder; there {_found(files)}",
+            "put them so: ROOT/glass/1.jpg; or all flat, beside a labels.csv",
         )
     places = {n: places[n] for n in images if n in places}
     _refuse_foreign(files, {images[n] for n in places})
     places, notes = of_one_spelling(places)
+    if "" in groups:
+        notes += [f"class '{k}' is called as parts are" for k in sorted({k for k, _ in places.values()}) if part_of(k)]
     refuse_strangers(places)
     beside = _other_types(files, [images[n] for n in places])
     return (
@@ -85,14 +88,14 @@ def arrange(files: Files, images: Mapping[str, str]) -> tuple[Places, Losses, li
 def _parted(inner: Mapping[str, Sequence[str]]) -> tuple[dict[str, tuple[str, dict[str, Sequence[str]]]], Losses]:
     """Sort the images by part folder, each with the folders below it; list those in none.
 
-    There are parts where all folders are called so, or where train and another are; a class may be called train.
+    There are parts where all folders are called so, or where train and another are; a class may be called train alone.
     """
     tops = {steps[0] for steps in inner.values() if steps}
     nested = {steps[0] for steps in inner.values() if len(steps) > 1}
     spelled = {top: part for top in tops if (part := part_of(top))}
     whole = len(spelled) == len(tops) > 1
     trained = "train" in {spelled[top] for top in nested if top in spelled}
-    if not whole and not (trained and len(set(spelled.values())) > 1):
+    if not whole and not {"train"} < set(spelled.values()):
         return {"": ("train", dict(inner))}, []
     if not trained:
         lacks = "no class folders" if "train" in spelled.values() else "no part to learn from"
