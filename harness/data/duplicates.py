@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +19,7 @@ NEAR_COLOUR = 24.0  # difference of their mean colours, of 255
 SIDE_PX = 32  # of the thumbnail that is hashed
 COARSE_PX = 16  # of the one that is compared: edges of copies of other sizes don't stand at the very same place
 MOST = 100_000  # images that are all held against each other; of more only those with equal hashes
+MOST_PAIRS = 500_000  # of images with near hashes that are looked at; scans of one kind have many
 BESIDE = 8  # of the images with one hash, each is held against so many neighbours: empty pictures all have one
 BLACK = 12  # of 255: the bars that made an image square, after it was stored as a JPEG too
 BLOCK = 64  # rows of the table of pairs: what stays in a processor's cache
@@ -44,10 +44,11 @@ class Copies:
         return asdict(self)
 
 
-def find(dataset: Dataset) -> list[Copies]:
+def find(dataset: Dataset) -> tuple[list[Copies], bool]:
     """Find the photographs that a data set holds more than once: copies of other size, quality or brightness too.
 
-    Turned, mirrored and cut ones are not found. dataset: one with the labels of all parts. 50,000 images take seconds.
+    dataset: one with the labels of all parts. Returns them, and whether all pairs were looked at: not so of very many.
+    Turned, mirrored and cut ones are not found. 50,000 images take seconds.
     """
     rows = [
         (name, part, dataset.classes[label], image)
@@ -56,12 +57,14 @@ def find(dataset: Dataset) -> list[Copies]:
     ]
     small = np.stack([_thumbnail(row[3]) for row in rows])
     coarse = np.stack([_shrunk(image, COARSE_PX) for image in small])
-    pairs = np.array([*_candidates(perceptual_hashes(small), coarse)], dtype=np.int64).reshape(-1, 2)
+    hashes = perceptual_hashes(small)
+    close, whole = _close(hashes)
+    pairs = np.concatenate([_equal(hashes, coarse), close])
     found = []
     for group in _groups(pairs[_near(coarse, pairs)]):
         names, parts, classes, pixels = zip(*(rows[k] for k in group), strict=True)
         found.append(Copies(names, parts, classes, exact=all(np.array_equal(pixels[0], other) for other in pixels)))
-    return found
+    return found, whole
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
@@ -90,24 +93,34 @@ def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def _candidates(hashes: np.ndarray, coarse: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield pairs of images whose hashes are near."""
+def _equal(hashes: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """Return pairs (P, 2) of images with one hash: each with its neighbours by brightness."""
     order = np.lexsort((coarse.reshape(len(coarse), -1).mean(axis=1), hashes))
-    for step in range(1, min(BESIDE, len(order) - 1) + 1):
-        equal = hashes[order[step:]] == hashes[order[:-step]]
-        yield from zip(order[:-step][equal].tolist(), order[step:][equal].tolist(), strict=True)
-    kinds, first = np.unique(hashes, return_index=True)
-    if len(hashes) > MOST:
-        return
+    steps = [(order[:-step], order[step:]) for step in range(1, min(BESIDE, len(order) - 1) + 1)]
+    pairs = [np.stack(sides, axis=1)[hashes[sides[0]] == hashes[sides[1]]] for sides in steps]
+    return np.concatenate([np.empty((0, 2), dtype=np.int64), *pairs])
 
-    def near(start: int) -> np.ndarray:
+
+def _close(hashes: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return pairs (P, 2) of images with near hashes, one for each hash; and whether these are all."""
+    kinds, first = np.unique(hashes, return_index=True)
+
+    most = max(1000, MOST_PAIRS * BLOCK // max(1, len(kinds)))  # a block, for memory's sake
+
+    def near(start: int) -> tuple[np.ndarray, int]:
         block = kinds[start : start + BLOCK]
         found = np.argwhere(np.bitwise_count(block[:, None] ^ kinds[None, start:]) <= NEAR_BITS)
-        return start + found[found[:, 1] > found[:, 0]]
+        found = found[found[:, 1] > found[:, 0]]
+        return first[start + found[:most]], max(0, len(found) - most)
 
+    pairs, left = [np.empty((0, 2), dtype=np.int64)], 0
+    if len(hashes) > MOST:
+        return pairs[0], False
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for pairs in pool.map(near, range(0, len(kinds), BLOCK)):
-            yield from first[pairs].tolist()
+        for found, more in pool.map(near, range(0, len(kinds), BLOCK)):
+            pairs.append(found)
+            left += more
+    return np.concatenate(pairs), not left
 
 
 def _near(coarse: np.ndarray, pairs: np.ndarray) -> np.ndarray:

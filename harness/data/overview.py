@@ -24,10 +24,12 @@ OWN = ("folder", "taco")  # what people bring; of the others it is known what th
 
 def show(dataset: Dataset) -> list[Copies]:
     """Print the table of a data set and what is odd about it; return the photographs that it holds more than once."""
-    copies = duplicates.find(dataset) if dataset.name in OWN else []
+    copies, whole = duplicates.find(dataset) if dataset.name in OWN else ([], True)
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(table(dataset))
-    for note in [*dataset.report.get("notes", ()), *said(copies)]:
+    notes = [*dataset.report.get("notes", ()), *said(copies)]
+    notes += [] if whole else ["too many images to hold all against each other: there may be more copies"]
+    for note in notes:
         console.print(Text(f"note:  {note}"), soft_wrap=True)
     return copies
 
