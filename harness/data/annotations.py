@@ -207,6 +207,8 @@ def clipped(box: Any, photo: Photo) -> Box:
         x, y, width, height = (float(v) for v in box)
     except (TypeError, ValueError, OverflowError):
         return UNUSABLE
+    if not all(map(math.isfinite, (x, y, width, height))):
+        return UNUSABLE  # the smaller of an edge and NaN would be the edge
     left, top = max(0.0, x), max(0.0, y)
     right, bottom = min(photo.width or np.inf, x + width), min(photo.height or np.inf, y + height)
     return left, top, right - left, bottom - top
