@@ -97,7 +97,7 @@ def _check_entries(entries: Any, kind: str, keys: Sequence[str]) -> None:
     """Refuse entries that lack what they must have.
 
     Raises:
-        KeyError, TypeError: one does; the message says which.
+        KeyError, TypeError, ValueError: one does; the message says which.
     """
     if not isinstance(entries, list):
         raise TypeError(f"'{kind}' is no list")
@@ -111,6 +111,7 @@ def _check_entries(entries: Any, kind: str, keys: Sequence[str]) -> None:
             value = int(entry[key]) if isinstance(entry[key], float) and entry[key].is_integer() else entry[key]
             if not isinstance(value, allowed) or isinstance(value, bool):
                 raise TypeError(f"{kind}[{number}].{key} is {value!r}, not {words}")
+            str(value).encode()  # half a letter, as JSON may hold, can't be written anywhere
 
 
 def _one_each(

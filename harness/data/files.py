@@ -57,6 +57,12 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def spelled(short: str, full: str) -> list[str]:
+    """List the ways to name a file, from its full name to the one without any outer folder."""
+    outer = full.removesuffix(short).split("/")[:-1]
+    return ["/".join([*outer[k:], short]) for k in range(len(outer) + 1)]
+
+
 def same(name: str) -> str:
     """Return what two spellings of one name have in common: Unicode's composed form, forward slashes, no leading ./."""
     return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")

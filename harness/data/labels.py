@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from harness.data.files import Files, is_image, same, text
+from harness.data.files import Files, is_image, same, spelled, text
 from harness.data.tree import Losses, Places, of_one_spelling, part_of, refuse_strangers
 from harness.errors import HarnessError
 
-NAMES = ("labels.csv", "label.csv", "metadata.csv", "annotations.csv", "train.csv", "labels.tsv")
+NAMES = ("labels", "label", "imagelabels", "trainlabels", "traininglabels", "metadata", "annotations", "train", "data")
+"""How such tables are called, without capitals and signs; each is a .csv or a .tsv."""
 COLUMNS = {
     "file": ("filename", "file", "filepath", "path", "image", "images", "img", "imagename", "imagefile", "imagepath",
              "imageid", "imgname", "fname", "photo", "picture", "name", "id", "파일", "파일명", "이미지"),
@@ -31,12 +32,17 @@ def find(files: Files, images: Mapping[str, str]) -> str | None:
     flat = len(folders) == 1 or all(part_of(f.rpartition("/")[2]) for f in folders)
     if not tables or not images or not flat:
         return None
-    return min(tables, key=lambda n: (n.count("/"), NAMES.index(PurePosixPath(n).name.casefold())))
+    return min(tables, key=lambda n: (n.count("/"), NAMES.index(_plain(PurePosixPath(n).stem))))
 
 
 def tables_of(files: Files) -> list[str]:
     """List the files that are called as such tables are."""
-    return [n for n in files.names if PurePosixPath(n).name.casefold() in NAMES]
+    paths = [PurePosixPath(n) for n in files.names if n.lower().endswith((".csv", ".tsv"))]
+    return [str(p) for p in paths if _plain(p.stem) in NAMES]
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def read(table: str, files: Files, images: Mapping[str, str]) -> tuple[Places, Losses, list[str]]:
@@ -85,7 +91,7 @@ def _rows(table: str, files: Files):
 
 def _columns(table: str, header: Sequence[str]) -> dict[str, int]:
     """Find the columns of file, class and part."""
-    plain = ["".join(c for c in cell.casefold() if c.isalnum()) for cell in header]
+    plain = [_plain(cell) for cell in header]
     at = {what: next((plain.index(n) for n in names if n in plain), None) for what, names in COLUMNS.items()}
     for what in ("file", "class"):
         if at[what] is None:
@@ -100,13 +106,14 @@ def _columns(table: str, header: Sequence[str]) -> dict[str, int]:
 def _named(images: Mapping[str, str]) -> dict[str, list[str]]:
     """List the images that a text may mean: by name or full name, else without folders, else without a suffix too."""
     ways = [
-        lambda n: n, lambda n: images[n], lambda n: PurePosixPath(n).name, lambda n: PurePosixPath(n).stem,
+        lambda n: spelled(n, images[n]), lambda n: [PurePosixPath(n).name], lambda n: [PurePosixPath(n).stem],
     ]  # fmt: skip
     known: dict[str, list[str]] = {}
     for way in ways:
         found = defaultdict(list)
         for name in images:
-            found[same(way(name))].append(name)
+            for named in way(name):
+                found[same(named)].append(name)
         known = found | known
     return known
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.data.files import Files, same
+from harness.data.files import Files, same, spelled
 from harness.errors import HarnessError
 
 
@@ -16,7 +16,7 @@ def follow(
     """Take the parts from the lists; report the images in none."""
     if not lists["train"]:
         raise HarnessError("data.train_list is empty, but another list is given", "set data.train_list too")
-    paths = {same(images[n]): n for n in places} | {same(n): n for n in places} | {n: n for n in places}
+    paths = {same(way): n for n in places for way in spelled(n, images[n])} | {n: n for n in places}
     bases = defaultdict(list)
     for name in places:
         bases[same(name.rsplit("/", 1)[-1])].append(name)

@@ -22,7 +22,7 @@ from harness.data.crops import (
     too_small,
     unusable,
 )
-from harness.data.files import Files, attempts, opened, same
+from harness.data.files import Files, attempts, opened, same, spelled
 from harness.data.report import alike, refuse_damaged, refuse_few, refuse_little, refuse_lost, summary
 from harness.data.split import Dataset, Images, cut_groups
 
@@ -159,7 +159,8 @@ def sift(
 
 def find_photos(coco: Coco, files: Files) -> tuple[dict[Hashable, str], list[dict[str, str]]]:
     """Match the photographs with files, with or without the outer folders; list the missing ones."""
-    every = files.images() | {n: n for n in files.names}
+    every = {n: full for short, full in files.images().items() for n in spelled(short, full)}
+    every |= {n: n for n in files.names}
     names = {same(n): full for n, full in every.items()} | every
     places, missing = {}, {}
     for number, photo in coco.photos.items():

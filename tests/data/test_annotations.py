@@ -214,6 +214,7 @@ def test_repeated_annotation_ids_are_said(root):
         (lambda c: c["annotations"][2].pop("id"), "annotations[2] has no id"),
         (lambda c: c["annotations"][2].update(image_id={}), "annotations[2].image_id is {}"),
         (lambda c: c["categories"][1].update(name=5), "categories[1].name is 5, not text"),
+        (lambda c: c["categories"][1].update(name="\ud800"), "surrogates not allowed"),
         (lambda c: c.pop("categories"), "categories"),
     ],
 )
@@ -318,3 +319,19 @@ def test_things_keep_the_ids_of_their_photographs(root):
 def test_a_box_is_clipped_at_the_edges():
     """On all four sides."""
     assert clipped([-5, -5, 200, 200], Photo("a", 120, 100)) == (0, 0, 120, 100)
+
+
+@pytest.mark.parametrize("folder", ["", "photos", "data/photos"])
+def test_file_names_are_found_below_any_outer_folder(root, folder):
+    """The annotations may name the photographs from each of the folders they lie in."""
+    (root / "all" / "data" / "photos" / "a").mkdir(parents=True)
+    for k in range(14):
+        (root / f"{k}.png").rename(root / "all" / "data" / "photos" / "a" / f"{k}.png")
+
+    def change(c):
+        for image in c["images"]:
+            image["file_name"] = f"{folder}/a/{image['file_name']}".removeprefix("/")
+
+    raw = options(root, changed(change))
+    raw.root = str(root / "all")
+    assert sum(load(raw).report["kept"].values()) == 28

@@ -149,3 +149,12 @@ def test_where_folders_are_the_classes_a_table_is_not_read_and_it_is_said(tmp_pa
     data = read(tmp_path)
     assert labelled(data) == dict(ROWS)
     assert data.report["notes"] == ["labels.csv is not read: the folders say the classes"]
+
+
+@pytest.mark.parametrize("name", ["trainLabels.csv", "Labels.CSV", "train_labels.csv", "metadata.csv", "labels.tsv"])
+def test_tables_of_other_usual_names_are_read(tmp_path, name):
+    """Public sets call them so."""
+    flat(tmp_path, table("filename\tlabel", "\t") if name.endswith("tsv") else table()).joinpath("labels.csv").rename(
+        tmp_path / name
+    )
+    assert labelled(read(tmp_path)) == dict(ROWS)
