@@ -30,7 +30,7 @@ def show(dataset: Dataset) -> list[Copies]:
     notes = [*dataset.report.get("notes", ()), *said(copies)]
     notes += [] if whole else ["too many images to hold all against each other: there may be more copies"]
     for note in notes:
-        console.print(Text(f"note:  {note}"), soft_wrap=True)
+        console.print(printable(f"note:  {note}"), soft_wrap=True)
     return copies
 
 
@@ -42,7 +42,7 @@ def table(dataset: Dataset) -> Table:
     shown.add_column("of these the first", overflow="fold")
     counts = {part: c if c != "hidden" else ["hidden"] * len(dataset.classes) for part, c in dataset.counts().items()}
     for kind, *numbers in zip(dataset.classes[:CLASSES], *counts.values(), strict=False):
-        shown.add_row(Text(kind), *map(str, numbers), "", "")
+        shown.add_row(printable(kind), *map(str, numbers), "", "")
     if len(dataset.classes) > CLASSES:
         rest = [np.sum(c[CLASSES:]) if "hidden" not in c else "hidden" for c in counts.values()]
         shown.add_row(f"{len(dataset.classes) - CLASSES} more classes", *map(str, rest), "", "")
@@ -53,14 +53,21 @@ def table(dataset: Dataset) -> Table:
     shown.add_section()
     for kind, count in list(dataset.report.get("rare_classes", {}).items())[:REASONS]:
         annotated = dataset.report["annotated"][kind]
-        shown.add_row(Text(f"class left out: {kind}"), "", "", "", "", f"{count} of {annotated} objects left, too few")
+        shown.add_row(
+            printable(f"class left out: {kind}"), "", "", "", "", f"{count} of {annotated} objects left, too few"
+        )
     by_count = sorted(left.items(), key=lambda pair: -len(pair[1]))
     for reason, names in by_count[:REASONS]:
-        shown.add_row(Text(f"left out: {reason}"), "", "", "", f"{len(names):,}", Text(names[0]))
+        shown.add_row(printable(f"left out: {reason}"), "", "", "", f"{len(names):,}", printable(names[0]))
     if len(by_count) > REASONS:
         rest = sum(len(names) for _, names in by_count[REASONS:])
         shown.add_row(f"left out: {len(by_count) - REASONS} more reasons", "", "", "", f"{rest:,}", "")
     return shown
+
+
+def printable(text: str) -> Text:
+    """Return text without markup; what would move a terminal's cursor is shown with escapes."""
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 def reasons(report: Mapping[str, Any]) -> dict[str, list[str]]:

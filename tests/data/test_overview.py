@@ -22,7 +22,7 @@ def printed(capsys, dataset: Dataset) -> list[list[str]]:
 
 def test_classes_parts_and_losses_stand_in_one_table(tmp_path, capsys):
     """Each class by name, each reason with its count and its first file."""
-    for kind in ("glass", "[red]paper"):
+    for kind in ("glass", "[red]\x1b[2Jpaper"):
         for k in range(10):
             noise(tmp_path / kind / f"{k}.png")
     (tmp_path / "glass" / "notes.txt").write_text("x")
@@ -30,7 +30,7 @@ def test_classes_parts_and_losses_stand_in_one_table(tmp_path, capsys):
     (tmp_path / "glass" / "void.jpg").write_bytes(b"")
     rows = printed(capsys, sets.load("folder", FolderOptions(root=str(tmp_path), side_px=16, validation=0.25)))
     assert rows == [
-        ["[red]paper", "6", "2", "2", "", ""],
+        ["[red]\\x1b[2Jpaper", "6", "2", "2", "", ""],
         ["glass", "6", "2", "2", "", ""],
         ["2 classes", "12", "4", "4", "3", ""],
         ["left out: can't be read: empty file", "", "", "", "2", "glass/empty.jpg"],
