@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.files import existing, same, text
+from harness.data.files import existing, text
+from harness.data.names import same
 from harness.errors import HarnessError
 
 LISTS = {"images": ("id", "file_name"), "annotations": ("id", "image_id"), "categories": ("id", "name")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from harness.data.names import is_utf8, of_zip, shown
 from harness.errors import HarnessError
 
 Item = TypeVar("Item")
@@ -57,17 +57,6 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def spelled(short: str, full: str) -> list[str]:
-    """List the ways to name a file, from its full name to the one without any outer folder."""
-    outer = full.removesuffix(short).split("/")[:-1]
-    return ["/".join([*outer[k:], short]) for k in range(len(outer) + 1)]
-
-
-def same(name: str) -> str:
-    """Return what two spellings of one name have in common: Unicode's composed form, forward slashes, no leading ./."""
-    return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
-
-
 def text(data: bytes, where: str) -> str:
     """Decode a text file with or without a byte order mark.
 
@@ -104,7 +93,7 @@ def opened(root: str, holds: str, example: str) -> Iterator[Files]:
     """
     path = existing(root, "data.root", holds, example)
     if path.is_dir():
-        found = ((_shown(os.fsencode(n)), n, os.fsencode(n)) for n in _below(path, "", ()))
+        found = ((shown(os.fsencode(n)), n, os.fsencode(n)) for n in _below(path, "", ()))
         yield _files(root, found, lambda name: (path / name).read_bytes())
         return
     try:
@@ -114,7 +103,7 @@ def opened(root: str, holds: str, example: str) -> Iterator[Files]:
             f"data.root: '{path}' is neither a folder nor a sound zip ({error})", "copy or download it again"
         ) from error
     with archive:
-        yield _files(root, (_zip_name(info) for info in archive.infolist()), archive.read)
+        yield _files(root, (of_zip(info) for info in archive.infolist()), archive.read)
 
 
 def _below(root: Path, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -135,76 +124,18 @@ def _below(root: Path, folder: str, above: tuple[tuple[int, int], ...]) -> Itera
             yield name
 
 
-def _zip_name(info: zipfile.ZipInfo) -> tuple[str, str | zipfile.ZipInfo, bytes]:
-    r"""Return an entry's name with forward slashes, what reads it, and the name's bytes.
-
-    Without the flag for UTF-8 a name is UTF-8 all the same (macOS), or in the code page of the machine that wrote it;
-    the standard says CP437, which is believed where it gives Latin letters. Bytes of another are shown as \xb1.
-    """
-    name = info.filename
-    if name.isascii() or info.flag_bits & 0x800:  # the flag for UTF-8
-        return name.replace("\\", "/"), info, name.encode("utf-8", "surrogatepass")
-    try:
-        raw = name.encode("cp437")
-    except UnicodeEncodeError:  # from the entry's field for Unicode
-        return name.replace("\\", "/"), info, name.encode()
-    raw = raw if b"/" in raw else raw.replace(b"\\", b"/")  # the second byte of a Japanese letter may be a backslash
-    for page in ("utf-8", "cp437"):
-        if page == "cp437" and not (set(raw) - ASCII <= LATIN_OF_CP437 and not readings(raw, EAST_ASIAN)):
-            continue
-        try:
-            return raw.decode(page), info, raw.decode(page).encode()
-        except UnicodeDecodeError:
-            continue
-    return _shown(raw), info, raw
-
-
-def _shown(raw: bytes) -> str:
-    """Decode a path; what isn't UTF-8 between two slashes is shown with escapes."""
-    return "/".join(step.decode("utf-8" if _is_utf8(step) else "ascii", "backslashreplace") for step in raw.split(b"/"))
-
-
-ASCII = set(range(128))
-LATIN_OF_CP437 = {*range(0x80, 0xA9), 0xAB, 0xAC, 0xE1, 0xE6, 0xF8, 0xFD}
-EAST_ASIAN = ("cp949", "cp932", "gbk", "big5")
-PAGES = (*EAST_ASIAN, "cp1252", "cp1251")
-
-
-def readings(raw: bytes, pages: Sequence[str] = PAGES) -> dict[str, str]:
-    """Read a name in the code pages that give letters alone, no word of it in two scripts."""
-    found = {}
-    for page in pages:
-        try:
-            text = raw.decode(page)
-        except UnicodeDecodeError:
-            continue
-        if _of_one_script(text, east=page in EAST_ASIAN):
-            found[page] = text
-    return found
-
-
-def _of_one_script(text: str, east: bool) -> bool:
-    words = "".join(c if c.isalpha() or ord(c) > 127 else " " for c in text).split()
-    strange = [w for w in words if not w.isascii()]
-    if not all(c.isalpha() for w in strange for c in w):
-        return False
-    scripts = ("HANGUL", "CJK", "HIRAGANA", "KATAKANA") if east else ("LATIN", "CYRILLIC")
-    kinds = [{unicodedata.name(c, "?").split()[0] for c in w} for w in strange]
-    return all(k <= set(scripts) and (east or len(k) == 1) for k in kinds)
-
-
 def _files(root: str, found: Iterable[tuple[str, Item, bytes]], read: Callable[[Item], bytes]) -> Files:
     """Put the files of a folder or a zip together: shown name, what reads it, and its bytes."""
     places: dict[str, Item] = {}
     foreign: dict[str, bytes] = {}
-    for shown, item, raw in found:
-        name, raw = shown.removeprefix("./").lstrip("/"), raw.removeprefix(b"./").lstrip(b"/")
+    for text_of_name, item, raw in found:
+        name, raw = text_of_name.removeprefix("./").lstrip("/"), raw.removeprefix(b"./").lstrip(b"/")
         if not _is_visible(name):
             continue
         if name in places and not name.endswith("/") and _differ(places[name], item):
             raise HarnessError(f"data.root: two files of '{root}' are called '{name}'", "rename one of them")
         places[name] = item
-        if not _is_utf8(raw):
+        if not is_utf8(raw):
             foreign[name] = raw
     folders = {n.rstrip("/") for n in places if n.endswith("/")}
     names = tuple(sorted(n for n in places if not n.endswith("/")))
@@ -215,14 +146,6 @@ def _files(root: str, found: Iterable[tuple[str, Item, bytes]], read: Callable[[
 def _differ(one: object, other: object) -> bool:
     """Tell two files from one that stands in a zip twice, of which the later counts, as for all who unpack it."""
     return getattr(one, "filename", one) != getattr(other, "filename", other)
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_visible(name: str) -> bool:

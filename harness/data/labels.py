@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from harness.data.files import Files, is_image, same, spelled, text
+from harness.data.files import Files, is_image, text
+from harness.data.names import same, spelled
 from harness.data.tree import Losses, Places, of_one_spelling, part_of, refuse_strangers
 from harness.errors import HarnessError
 

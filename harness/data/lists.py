@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.data.files import Files, same, spelled
+from harness.data.files import Files
+from harness.data.names import same, spelled
 from harness.errors import HarnessError
 
 

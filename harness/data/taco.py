@@ -22,7 +22,8 @@ from harness.data.crops import (
     too_small,
     unusable,
 )
-from harness.data.files import Files, attempts, opened, same, spelled
+from harness.data.files import Files, attempts, opened
+from harness.data.names import same, spelled
 from harness.data.report import alike, refuse_damaged, refuse_few, refuse_little, refuse_lost, summary
 from harness.data.split import Dataset, Images, cut_groups
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from harness.data.crops import as_stored
-from harness.data.files import Files, is_image, readings
+from harness.data.files import Files, is_image
+from harness.data.names import readings
 from harness.data.report import alike
 from harness.errors import HarnessError
 
@@ -78,11 +79,8 @@ def arrange(files: Files, images: Mapping[str, str]) -> tuple[Places, Losses, li
         notes += [f"class '{k}' is called as parts are" for k in sorted({k for k, _ in places.values()}) if part_of(k)]
     refuse_strangers(places)
     beside = _other_types(files, [images[n] for n in places])
-    return (
-        places,
-        dropped + beside + _without_images(files, {images[n]: kind for n, (kind, _) in places.items()}),
-        notes,
-    )
+    empty = _without_images(files, [images[n] for n in places])
+    return places, [*dropped, *beside, *empty], notes
 
 
 def _parted(inner: Mapping[str, Sequence[str]]) -> tuple[dict[str, tuple[str, dict[str, Sequence[str]]]], Losses]:
@@ -203,15 +201,13 @@ def _other_types(files: Files, images: Sequence[str]) -> Losses:
     return [{"name": n, "reason": "not an image by its name"} for n in others]
 
 
-def _without_images(files: Files, classes: Mapping[str, str]) -> Losses:
+def _without_images(files: Files, images: Sequence[str]) -> Losses:
     """Report folders that stand where classes do and hold no image.
-
-    classes: of each image, by its full name.
 
     Raises:
         HarnessError: one of them holds pictures that are not read.
     """
-    homes = {str(PurePosixPath(n).parent) for n in classes}
+    homes = {str(PurePosixPath(n).parent) for n in images}
     above = {str(PurePosixPath(home).parent) for home in homes}
     held = defaultdict(list)
     for name in files.names:
