@@ -26,6 +26,8 @@ def show(dataset: Dataset) -> list[Copies]:
     """Print the table of a data set and what is odd about it; return the photographs that it holds more than once."""
     copies, whole = duplicates.find(dataset) if dataset.name in OWN else ([], True)
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    sizes = ", ".join(f"{name} {len(getattr(dataset, name))}" for name in dataset.counts())
+    console.print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes", soft_wrap=True)
     console.print(table(dataset))
     notes = [*dataset.report.get("notes", ()), *said(copies)]
     notes += [] if whole else ["too many images to hold all against each other: there may be more copies"]
@@ -36,7 +38,7 @@ def show(dataset: Dataset) -> list[Copies]:
 
 def table(dataset: Dataset) -> Table:
     """Return the classes with their counts by part, and what was left out and why."""
-    shown = Table("class", title=f"data {dataset.name}")
+    shown = Table("class")
     for name in ("train", "validation", "test", "left out"):
         shown.add_column(name, justify="right")
     shown.add_column("of these the first", overflow="fold")
