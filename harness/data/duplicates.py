@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from harness.data.split import Dataset
+from harness.processors import cores
 
 NEAR_BITS = 10  # of 64 that may differ between copies: only these pairs are looked at
 NEAR_PIXELS = 0.18  # root mean square difference of two thumbnails, as a share of their contrast
@@ -116,7 +116,7 @@ def _close(hashes: np.ndarray) -> tuple[np.ndarray, bool]:
     pairs, left = [np.empty((0, 2), dtype=np.int64)], 0
     if len(hashes) > MOST:
         return pairs[0], False
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for found, more in pool.map(near, range(0, len(kinds), BLOCK)):
             pairs.append(found)
             left += more

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from harness.data.names import is_utf8, of_zip, shown
 from harness.errors import HarnessError
+from harness.processors import cores
 
 Item = TypeVar("Item")
 SUFFIXES = (
@@ -166,5 +167,5 @@ def attempts(
             return item, None, str(error) or type(error).__name__
 
     quiet = len(items) <= 1000 or not sys.stderr.isatty()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from tqdm(pool.map(attempt, items), total=len(items), desc=what, disable=quiet)

@@ -25,7 +25,7 @@ from harness.errors import HarnessError, pick
 from harness.interrupts import deaf
 from harness.launch import local, ray, slurm
 from harness.launch.launcher import Launch, Workers
-from harness.measure.machine import cores
+from harness.processors import check_threads, given
 from harness.record import files
 from harness.record.recipe import Recipe
 from harness.rules.formulas import formula_of
@@ -59,6 +59,8 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
         definition, job = _taken_over(there, definition, job, named)
         there.engine.dispose()
     _check_points(definition)
+    if not how.elsewhere:
+        check_threads(definition.rules().threads)
     dataset = load(*definition.reader(job.here))
     definition = definition.with_data(dataset)
     task = job.task(definition, dataset)
@@ -204,7 +206,7 @@ def _left(shared: Shared) -> int:
 
 def _announce(job: Job, how: Launch, dataset: Dataset) -> None:
     """Say what begins, and what its data are; all that was left out of them is named in the study's folder."""
-    where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else f'{cores()} cores'}"
+    where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else given()}"
     print(f"study {job.study.name}: {job.study.trials} trials, {where}", flush=True)
     path = job.folder / "data.json"
     about = {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report}
