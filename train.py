@@ -86,6 +86,8 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
 def _train(settings: config.Train, candidate: Any, name: str) -> None:
     import torch
 
+    from harness.data import overview
+    from harness.data.loader import fitting_batch
     from harness.data.sets import load as load_data
     from harness.track.mirror import check, mirrored
     from harness.train import final
@@ -106,11 +108,17 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     augment = replace(candidate.augment, **{k: v for k, v in asdict(settings.augment).items() if v is not None})
     weights = source(Path(settings.weights)) if settings.weights else candidate.weights
     recipe = replace(recipe, start="he") if weights else recipe  # as the weights are
-    candidate = replace(candidate, recipe=recipe, augment=augment, weights=weights)
     data_name, options = config.data_options(settings.data)
+    dataset = load_data(data_name, options)
+    overview.show(dataset)
+    count = len(dataset.train) + (0 if settings.hold_out else len(dataset.validation))
+    if (batch := fitting_batch(recipe.batch, count)) < recipe.batch:
+        print(f"note:  recipe.batch={recipe.batch} is lowered to {batch}: {count} images, an epoch would be one step")
+        recipe = replace(recipe, batch=batch)
+    candidate = replace(candidate, recipe=recipe, augment=augment, weights=weights)
     folder = Path(settings.runs) / "final" / name
     plan = final.Plan(
-        candidate=candidate, dataset=load_data(data_name, options), data_options=asdict(options),
+        candidate=candidate, dataset=dataset, data_options=asdict(options),
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
         precision=fixed(settings.layout, settings.dtype), threads=used, hold_out=settings.hold_out,
         folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,

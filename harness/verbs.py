@@ -88,6 +88,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     if len(names) != 1:
         raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
     from harness.board import local, store
+    from harness.data import overview
     from harness.data.published import names_of
     from harness.data.sets import load
     from harness.judge.judge import judge
@@ -100,6 +101,8 @@ def score(arguments: list[str], as_json: bool) -> None:
     settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *overrides])
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
+    if not as_json:
+        overview.show(dataset)
     place = Path(settings.runs)
     with Console(stderr=True).status("judging") as line:
         verdict = judge(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from functools import cache
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_MEGAPIXELS = 100
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of HEIC files. Source: https://www.iana.org/assignments/media-types/image/heic"""
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -19,20 +22,47 @@ def decode(data: bytes) -> np.ndarray:
     Raises:
         ValueError: the file is no usable image; the message is the reason.
     """
+    return np.asarray(ImageOps.exif_transpose(as_stored(data)).convert("RGB"))
+
+
+def as_stored(data: bytes) -> Image.Image:
+    """Open an image file as it is stored, not yet turned.
+
+    Raises:
+        ValueError: the file is no usable image; the message is the reason.
+    """
     if not data:
         raise ValueError("empty file")
+    heic = data[4:8] == b"ftyp" and data[8:12] in HEIC
+    if heic and not reads_heic():
+        raise ValueError("HEIC, which is read where pillow-heif is: pip install pillow-heif")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
             image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        raise ValueError("not an image") from None  # Pillow's text holds a memory address
+        avif = data[4:12] == b"ftypavif"
+        # Pillow's text holds a memory address
+        raise ValueError(
+            "AVIF, which this Pillow can't read: pip install -U pillow" if avif else "not an image"
+        ) from None
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise ValueError(f"{megapixels:.0f} megapixels, over {MAX_MEGAPIXELS}")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"more than 8 bits a channel (mode {image.mode})")  # convert() would clip it to white
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return image
+
+
+@cache
+def reads_heic() -> bool:
+    """Teach Pillow to read HEIC where pillow-heif is; tell whether it can."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def square(image: np.ndarray, side_px: int) -> np.ndarray:

@@ -1,29 +1,28 @@
-"""A folder or a zip of class folders, whole or already cut into parts."""
+"""A folder or a zip of labelled images, whole or already cut into parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.data import labels
 from harness.data.bound import refuse_too_big
 from harness.data.crops import decode, square
-from harness.data.files import SUFFIXES, Files, attempts, opened
+from harness.data.files import Files, attempts, opened
 from harness.data.lists import follow
-from harness.data.report import refuse_damaged, refuse_few, summary
+from harness.data.report import refuse_damaged, refuse_few, refuse_lost, summary
 from harness.data.split import Dataset, Images, cut
-from harness.errors import HarnessError
-
-PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+from harness.data.tree import arrange
 
 
 @dataclass
 class FolderOptions:
     """Options of `data=folder`.
 
-    root: folder or zip of class folders. validation: share of the non-test images. test: share of all images.
+    root: folder or zip of class folders, or of images beside a labels.csv. validation: share of the non-test images.
+    test: share of all images.
     train_list, validation_list, test_list: text files, on disk or in root, a line an image; '' = cut by share.
     max_gb: refuse more pixels than this (10^9 bytes).
     """
@@ -40,27 +39,30 @@ class FolderOptions:
 
 
 def load(options: FolderOptions) -> Dataset:
-    """Read class folders; parts come from lists, else from train/ val/ test/ folders, else from class and seed.
+    """Read class folders, or a flat folder with labels.csv.
+
+    Parts come from lists, else from part folders (train/ val/ test/ or alike) or the table, else from class and seed.
 
     Raises:
-        HarnessError: a path is missing, a list is wrong, too many images are damaged, a class is too small.
+        HarnessError: a path is missing, a list, a row or a folder is wrong, too many images are damaged, a class has
+            too few images or lost them all.
     """
     with opened(options.root, "class folders of images, or a zip of them", "data/trashnet-128.zip") as files:
         images = files.images()
-        places, dropped = arrange(files, images)
+        table = labels.find(files, images)
+        places, dropped, notes = labels.read(table, files, images) if table else arrange(files, images)
         lists = {p: getattr(options, f"{p}_list") for p in ("train", "validation", "test")}
+        if not table:
+            notes += [f"{name} is not read: the folders say the classes" for name in labels.tables_of(files)]
         if any(lists.values()):
             places, unlisted = follow(lists, files, images, places, options.root)
             dropped += unlisted
-        if not places:
-            raise HarnessError(
-                f"data.root: no image in a class folder in '{options.root}'", "put them so: ROOT/glass/1.jpg"
-            )
         refuse_too_big(len(places), options.side_px, options.max_gb)
         pixels, damaged = decode_all(files, {n: images[n] for n in places}, options.side_px)
     refuse_damaged(damaged, len(places), options.root)
     lost = {d["name"] for d in damaged}
-    return assemble(places, [n for n in places if n not in lost], pixels, damaged, dropped, options)
+    dataset = assemble(places, [n for n in places if n not in lost], pixels, damaged, dropped, options)
+    return replace(dataset, report={**dataset.report, "notes": notes})
 
 
 def assemble(
@@ -73,13 +75,25 @@ def assemble(
 ) -> Dataset:
     """Label what was read and cut the parts that were not given."""
     classes = sorted({kind for kind, _ in places.values()})
-    labels = np.array([classes.index(places[n][0]) for n in names], dtype=np.int64)
-    refuse_few(classes, labels)
+    number = {kind: i for i, kind in enumerate(classes)}
+    of = np.array([number[places[n][0]] for n in names], dtype=np.int64)
+    refuse_lost(_lost(places, names, damaged))
+    refuse_few(classes, of, [*damaged, *dropped])
     parts = np.array([places[n][1] for n in names])
-    index = divide(labels, parts, {part for _, part in places.values()}, options)
-    taken = {part: Images(pixels[i], labels[i], tuple(names[k] for k in i)) for part, i in index.items()}
-    report = summary(len(places) + len(dropped), classes, labels, damaged, dropped)
+    index = divide(of, parts, {part for _, part in places.values()}, options)
+    taken = {part: Images(pixels[i], of[i], tuple(names[k] for k in i)) for part, i in index.items()}
+    report = summary(len(places) + len(dropped), classes, of, damaged, dropped)
     return Dataset("folder", tuple(classes), **taken, report=report)
+
+
+def _lost(
+    places: Mapping[str, tuple[str, str]], names: Sequence[str], damaged: Sequence[Mapping[str, str]]
+) -> dict[str, list[tuple[str, str]]]:
+    """List the classes of which no image could be read: names and reasons."""
+    left = {places[n][0] for n in names}
+    gone = [d for d in damaged if places[d["name"]][0] not in left]
+    kinds = sorted({places[d["name"]][0] for d in gone})
+    return {k: [(d["name"], d["reason"]) for d in gone if places[d["name"]][0] == k] for k in kinds}
 
 
 def divide(labels: np.ndarray, parts: np.ndarray, given: set[str], options: FolderOptions) -> dict[str, np.ndarray]:
@@ -91,40 +105,6 @@ def divide(labels: np.ndarray, parts: np.ndarray, given: set[str], options: Fold
             chosen, left = cut(labels[rest], (share,), options.seed + number)
             index[part], index["train"] = rest[chosen], rest[left]
     return index
-
-
-def arrange(files: Files, images: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], list[dict[str, str]]]:
-    """Give each image its class and part by its folders; report what has none."""
-    steps = {n: n.split("/") for n in images}
-    tops = {s[0] for s in steps.values() if len(s) > 2 and s[0] in PARTS}
-    in_parts = "train" in tops and len(tops) > 1
-    level = 1 if in_parts else 0
-    places, dropped = {}, []
-    for name, s in steps.items():
-        if len(s) < level + 2 or (in_parts and s[0] not in PARTS):
-            dropped.append({"name": name, "reason": "in no class folder"})
-        else:
-            places[name] = (s[level], PARTS[s[0]] if in_parts else "train")
-    refuse_strangers(places)
-    return places, dropped + other_types(files, [images[n] for n in places])
-
-
-def refuse_strangers(places: Mapping[str, tuple[str, str]]) -> None:
-    """Refuse a class that has no folder in train/ (the course's test/NoLabel is one)."""
-    known = {kind for kind, part in places.values() if part == "train"}
-    for name, (kind, part) in places.items():
-        if kind not in known:
-            raise HarnessError(
-                f"data.root: '{name}' of the {part} part is of class '{kind}', which train/ has not",
-                "move that folder out of data.root; a part that is not there is cut from train/",
-            )
-
-
-def other_types(files: Files, images: Sequence[str]) -> list[dict[str, str]]:
-    """Report what lies beside the images but has no image's suffix."""
-    homes = {PurePosixPath(n).parent for n in images}
-    others = [n for n in files.names if not n.lower().endswith(SUFFIXES) and PurePosixPath(n).parent in homes]
-    return [{"name": n, "reason": "not an image by its name"} for n in others]
 
 
 def decode_all(files: Files, images: Mapping[str, str], side_px: int) -> tuple[np.ndarray, list[dict[str, str]]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.data.files import Files
+from harness.data.names import same, spelled
 from harness.errors import HarnessError
 
 
@@ -16,10 +17,10 @@ def follow(
     """Take the parts from the lists; report the images in none."""
     if not lists["train"]:
         raise HarnessError("data.train_list is empty, but another list is given", "set data.train_list too")
-    paths = {images[n]: n for n in places} | {n: n for n in places}
+    paths = {same(way): n for n in places for way in spelled(n, images[n])} | {n: n for n in places}
     bases = defaultdict(list)
     for name in places:
-        bases[name.rsplit("/", 1)[-1]].append(name)
+        bases[same(name.rsplit("/", 1)[-1])].append(name)
     chosen: dict[str, tuple[str, str]] = {}
     for part, path in lists.items():
         for number, line in enumerate(list_lines(path, files, part), start=1):
@@ -40,7 +41,7 @@ def list_lines(path: str, files: Files, part: str) -> list[str]:
         return []
     if Path(path).expanduser().is_file():
         data = Path(path).expanduser().read_bytes()
-    elif inside := [n for n in files.names if n == path or n.endswith(f"/{path}")]:
+    elif inside := [n for n in files.names if f"/{same(n)}".endswith(f"/{same(path)}")]:
         data = files.read(inside[0])
     else:
         raise HarnessError(
@@ -53,7 +54,7 @@ def list_lines(path: str, files: Files, part: str) -> list[str]:
 def locate(line: str, paths: Mapping[str, str], bases: Mapping[str, Sequence[str]], where: str, root: str) -> str:
     """Find the image that a line `name` or `name label` means; the folder decides the class, not the label."""
     for text in (line, line.rsplit(None, 1)[0]):
-        text = text.replace("\\", "/").removeprefix("./")
+        text = same(text)
         found = [paths[text]] if text in paths else bases.get(text, ())
         if len(found) > 1:
             raise HarnessError(f"{where}: '{text}' could be {' or '.join(found)}", "write the path with its folder")

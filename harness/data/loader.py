@@ -15,6 +15,12 @@ from harness.data.prepare import Preprocessing
 from harness.seed import generator
 
 AHEAD = 3  # batches ready before they are asked for
+STEPS = 4  # of an epoch of few images
+
+
+def fitting_batch(batch: int, images: int) -> int:
+    """Return a batch with which an epoch is more than one step: as asked for, or a quarter of the images, 2 or more."""
+    return batch if images >= 2 * batch else min(batch, max(2, images // STEPS))
 
 
 def batches(

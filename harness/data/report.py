@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,17 +40,46 @@ def refuse_damaged(damaged: Sequence[Mapping[str, str]], total: int, root: str) 
         )
 
 
-def refuse_few(classes: Sequence[str], labels: np.ndarray) -> None:
-    """Refuse fewer than two classes, and classes that can't be in three parts."""
+def refuse_lost(lost: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Refuse a data set of which a class lost all its images. lost: names and reasons, by class."""
+    for kind, images in lost.items():
+        reasons = Counter(reason for _, reason in images).most_common(3)
+        said = ", ".join(f"{reason} {count}" for reason, count in reasons)
+        raise HarnessError(
+            f"data: class '{kind}' lost all its {len(images)} images: {said} ({images[0][0]} is the first)",
+            "mend these, or leave the class out: move its folder away, or its line out of data.map",
+        )
+
+
+def alike(classes: Sequence[str]) -> list[str]:
+    """Say which classes differ in capitals, blanks or Unicode form alone."""
+    groups = defaultdict(list)
+    for kind in classes:
+        groups[unicodedata.normalize("NFC", " ".join(kind.casefold().split()))].append(kind)
+    return [
+        f"classes {', '.join(map(repr, kinds))} look alike: they differ in capitals, blanks or Unicode form"
+        for kinds in groups.values()
+        if len(kinds) > 1
+    ]
+
+
+def refuse_few(classes: Sequence[str], labels: np.ndarray, lost: Sequence[Mapping[str, str]] = ()) -> None:
+    """Refuse fewer than two classes, and classes that can't be in three parts. lost: what was left out beside them."""
     if len(classes) < 2:
         raise HarnessError(f"data.root: one class only, '{classes[0]}'", "give a folder with a folder for each class")
     counts = np.bincount(labels, minlength=len(classes))
-    few = [f"'{c}' ({n})" for c, n in zip(classes, counts, strict=True) if n < 3]
+    few = [f"'{c}' ({n}{_lost_of(c, lost)})" for c, n in zip(classes, counts, strict=True) if n < 3]
     if few:
         raise HarnessError(
             f"data.root: fewer than 3 images in class {', '.join(few)}; each of the three parts needs one",
             "add images, or move the class folder away",
         )
+
+
+def _lost_of(kind: str, lost: Sequence[Mapping[str, str]]) -> str:
+    """Say what was left out of a class's folder."""
+    reasons = Counter(d["reason"] for d in lost if kind in d["name"].split("/")[:-1])
+    return "".join(f"; {count} left out: {reason}" for reason, count in reasons.most_common(3))
 
 
 def refuse_little(report: Mapping[str, Any]) -> None:

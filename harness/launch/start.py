@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from harness import database
+from harness.data import overview
 from harness.data.augment import Augment, augment
+from harness.data.loader import fitting_batch
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.errors import HarnessError, pick
@@ -26,12 +28,14 @@ from harness.launch import local, ray, slurm
 from harness.launch.launcher import Launch, Workers
 from harness.processors import check_threads, given
 from harness.record import files
+from harness.record.recipe import Recipe
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
 from harness.study import ledger, own_folder, refused, slots
 from harness.study.definition import Definition, listed
+from harness.study.honest_trial import Task
 from harness.study.study import Shared, differences, join, refuse, there_is
 from harness.study.worker_process import Job
 from harness.track.mirror import check
@@ -60,13 +64,14 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
         check_threads(definition.rules().threads)
     dataset = load(*definition.reader(job.here))
     definition = definition.with_data(dataset)
-    space.check(job.task(definition, dataset).searched())
+    task = job.task(definition, dataset)
+    space.check(task.searched())
     reference_model(definition.rules().reference, job.runs / "reference")
     shared = join(job.study, definition, job.url, definition.seed, job.patience_s, job.here)
     own_folder.claim(shared.optuna, job.folder)
-    _write(job.folder / "data.json", {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report})
     _announce(job, how, dataset)
-    del dataset  # each worker has its own
+    _announce_batch(task)
+    del dataset, task  # each worker has its own
     if not _left(shared):
         print(f"all {job.study.trials} trials are finished: a larger study.trials runs more")
         return shared
@@ -217,18 +222,33 @@ def _left(shared: Shared) -> int:
 
 
 def _announce(job: Job, how: Launch, dataset: Dataset) -> None:
-    sizes = ", ".join(f"{name} {len(getattr(dataset, name))}" for name in dataset.counts())
+    """Say what begins, and what its data are; all that was left out of them is named in the study's folder."""
     where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else given()}"
-    print(f"study {job.study.name}: {job.study.trials} trials, {where}")
-    print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
-    for name, count in dataset.report.get("rare_classes", {}).items():
-        annotated = dataset.report["annotated"][name]
-        print(f"  class left out: {name}: {count} of {annotated} objects left by the other rules")
-    damaged = dataset.report.get("damaged") or []
-    for entry in damaged[:5]:
-        print(f"  left out: {entry['name']}: {entry['reason']}")
-    if len(damaged) > 5:
-        print(f"  and {len(damaged) - 5} more damaged images, all named in {job.folder / 'data.json'}")
+    print(f"study {job.study.name}: {job.study.trials} trials, {where}", flush=True)
+    path = job.folder / "data.json"
+    about = {"counts": dataset.counts(), "classes": dataset.classes, "report": dataset.report}
+    _write(path, about | {"copies": [c.to_dict() for c in overview.show(dataset)]})
+    print(f"all of it by name: {path}", flush=True)
+
+
+def _announce_batch(task: Task) -> None:
+    """Say which batches are lowered because an epoch of these images would be one step."""
+    count, largest = len(task.train), max(_batches(task.searched().get("recipe")), default=Recipe.batch)
+    if (lowered := fitting_batch(largest, count)) < largest:
+        why = f"{count} images to learn from, an epoch would be one step"
+        print(f"note:  a batch of more than {count // 2} is lowered to {lowered}: {why}", flush=True)
+
+
+def _batches(node: Any, inside: bool = False) -> Iterator[int]:
+    """Yield the numbers that a space has for its batch."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _batches(value, inside or name == "batch")
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for value in node:
+            yield from _batches(value, inside)
+    elif inside and isinstance(node, int):
+        yield node
 
 
 def _write(path: Path, what: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import torch
 
+from harness.data.loader import fitting_batch
 from harness.data.prepare import Preprocessing, prepare, statistics
 from harness.data.split import Images
 from harness.measure.cache import Timing, timed
@@ -140,8 +141,10 @@ def run(
 
 
 def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
-    """Draw a candidate and note it."""
+    """Draw a candidate and note it: with the batch that it trains with, where the images are few."""
     candidate = suggest(task.searched(), trial)
+    batch = fitting_batch(candidate.recipe.batch, len(task.train))
+    candidate = replace(candidate, recipe=replace(candidate.recipe, batch=batch))
     trial.set_user_attr(attributes.CANDIDATE, candidate.to_dict())
     trial.set_user_attr(attributes.DIGEST, candidate.digest())
     return candidate

@@ -110,6 +110,7 @@ def test_at_home_the_score_is_of_the_validation_images_and_says_so(team: Path, o
     verb = ["-m", "harness", "score", f"{team}/sub/blind", copy, board, f"runs={team}/runs", "track=disabled"]
     said = run(team, *verb, "sandbox=unsafe").stdout
     assert "F1 and points are of the validation images" in said and "f1_of" in said
+    assert "data published" in said and "10 classes" in said  # what is judged stands there first
     assert "not stored on a board" in said and "stored in" not in said
     assert json.loads(run(team, "-m", "harness", "standings", board, "--json").stdout) == []
 
