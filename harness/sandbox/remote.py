@@ -12,6 +12,7 @@ import numpy as np
 
 import harness
 from harness.errors import HarnessError, pick
+from harness.extras import install_for
 from harness.sandbox.box import OUT_OF_MEMORY, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
@@ -175,9 +176,7 @@ def _packages(runtime: str) -> tuple[Path, ...]:
     for name in pick(PACKAGES, runtime, "sandbox: runtime"):
         spec = find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise HarnessError(
-                f"sandbox: runtime '{runtime}' needs {name}, which isn't installed", f"pip install {name}"
-            )
+            raise HarnessError(f"sandbox: runtime '{runtime}' needs {name}, which isn't installed", install_for(name))
         folder = Path(spec.submodule_search_locations[0])
         libraries = folder.with_name(f"{name}.libs")
         found += [folder, *([libraries] if libraries.is_dir() else [])]

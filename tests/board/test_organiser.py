@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hosting import verdict
+from next_lines import following
 from still_clock import judges_clock
 
 from harness import config
@@ -131,7 +133,10 @@ def test_what_one_scored_for_oneself_is_shown_beside_a_hosted_competition(
 ) -> None:
     """One database serves both days of the README; who asks for the competition's board by name gets that alone."""
     created = said(capsys, "competition", "create", "digits", f"board.url=sqlite:///{place}/board.db")
-    assert created.endswith(f"next:  python -m harness team add NAME board.url=sqlite:///{place}/board.db\n")
+    team, serve, work = following(created)
+    where = f"board.url=sqlite:///{place}/board.db"
+    assert team.endswith(f"harness team add 'Team 1' {where}") and work.endswith(f"work competition=digits {where}")
+    main(shlex.split(team)[shlex.split(team).index("team") :])
     rules, entry = config.read_competition("digits"), manifest.read(EXAMPLE)
     local.record(store.open(f"sqlite:///{place}/board.db"), entry, verdict(entry.name, 0.9, rules=rules), rules)
     assert "public standings: digits" in said(capsys, "standings")
