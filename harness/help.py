@@ -171,6 +171,16 @@ PAGES = {
         ("measure model.onnx", "measure a.onnx b.onnx competition=taco2021", "measure model.onnx latency_s=20"),
         "FILE.onnx [...]",
     ),
+    "machine": Page(
+        "Tell whether this is a machine to rank on, and remember what is found for the measurements to come.",
+        "submit",
+        (
+            ("seconds=60", "how long it looks, about, 10 to 3,600"),
+            ("competition=digits", "whose reference network: {competition}, or FILE.yaml"),
+            RUNS,
+        ),
+        ("machine", "machine seconds=300", "machine --json"),
+    ),
     "db": Page(
         "Start or stop a PostgreSQL for a team, or print its storage.url, with the password.",
         "db",
@@ -286,7 +296,7 @@ PAGES = {
     ),
 }
 TEAMS = (
-    "tune", "train", "pack", "score", "submit", "status", "front", "report", "measure", "standings", "db"
+    "tune", "train", "pack", "score", "submit", "status", "front", "report", "measure", "machine", "standings", "db"
 )  # fmt: skip
 WIDTH = 118
 

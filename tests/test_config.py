@@ -300,6 +300,7 @@ def test_each_command_has_its_page_and_each_page_its_command(tmp_path: Path):
 SPOKEN = {
     "measure": {"runtime", "threads"},
     "rescore": {"f1_target"},
+    "machine": {"seconds"},
     "competition": {"data.root"},
     "work": {"data.root"},
 }
