@@ -45,8 +45,10 @@ def change_fixed(fix: dict[str, Any], path: str, value: Any) -> None:
         change(fix[outer], path.removeprefix(f"{outer}."), value, f"proxy.fix.{outer}")
 
 
-def let_go(fix: dict[str, Any], path: str, value: Any) -> None:
+def let_go(fix: dict[str, Any], path: str, value: Any) -> bool:
     """Have a proxy no longer fix what the command line sets in the space: `space.PATH=...` goes before `proxy.fix`.
+
+    Returns whether it is part of what the proxy fixes, and has been set there.
 
     Raises:
         HarnessError: the proxy fixes another branch than the one that is set.
@@ -60,11 +62,13 @@ def let_go(fix: dict[str, Any], path: str, value: Any) -> None:
         branch, _, rest = inner.partition(".")
         if isinstance(fixed, dict) and branch in fixed:
             change_fixed(fix, path, value)
-        elif isinstance(fixed, dict) and rest in fixed and fixed.get("name") == branch:
+            return True
+        if isinstance(fixed, dict) and rest in fixed and fixed.get("name") == branch:
             change_fixed(fix, f"{key}.{rest}", value)
-        else:
-            what = f"space.{path}: the proxy fixes {key} to {fixed}"
-            raise HarnessError(what, f"set space.{key}=... as a whole, proxy.fix.{key}=..., or another proxy=")
+            return True
+        what = f"space.{path}: the proxy fixes {key} to {fixed}"
+        raise HarnessError(what, f"set space.{key}=... as a whole, proxy.fix.{key}=..., or another proxy=")
+    return False
 
 
 def named(tree: Any, name: str, path: str = "") -> Iterator[str]:

@@ -12,18 +12,21 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import changes, conf_files, database
-from harness.conf_files import find, given, groups, is_file, read_yaml
+from harness.conf_files import CONF, find, given, groups, is_file, read_yaml
 from harness.data import published
 from harness.data.sets import DATASETS, HERE
 from harness.errors import HarnessError, nearest, pick
@@ -62,10 +65,11 @@ def load(root: str, overrides: Sequence[str]) -> Any:
     texts, trees, rest = _told_apart(root, said)
     store = ConfigStore.instance()
     store.store(name=f"{root}_schema", node=kind)
-    own, *others = conf_files.folders(overrides)
+    _OwnFirst.own = conf_files.folders(overrides)[:-1]
+    Plugins.instance().register(_OwnFirst)
     try:
-        with initialize_config_dir(str(own), version_base="1.3"):
-            composed = compose(root, overrides=[*rest, *_searched(others)])
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(root, overrides=rest)
         for key, value in texts.items():
             OmegaConf.update(composed, key, value)
         _change(composed, trees)
@@ -74,10 +78,14 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         raise _explained(e, _keys(kind), overrides) from e
 
 
-def _searched(others: Sequence[Path]) -> list[str]:
-    """Have Hydra search further folders."""
-    urls = [json.dumps(f"file://{folder}", ensure_ascii=False) for folder in others]
-    return [f"hydra.searchpath=[{','.join(urls)}]"] if urls else []
+class _OwnFirst(SearchPathPlugin):
+    """Have Hydra search the user's own folder before the package's; its own setting for that comes after."""
+
+    own: ClassVar[list[Path]] = []
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in self.own:
+            search_path.prepend(provider="own", path=f"file://{folder}", anchor="main")
 
 
 def _change(composed: Any, trees: Sequence[str]) -> None:
@@ -93,11 +101,12 @@ def _change(composed: Any, trees: Sequence[str]) -> None:
         if group == "fix":
             changes.change_fixed(fix, inner, value)
         else:
+            if group == "space" and changes.let_go(fix, inner, value):
+                composed.proxy.fix = fix
+                continue
             tree = OmegaConf.to_container(composed[group], resolve=False)
             changes.change(tree, inner, value, group)
             composed[group] = tree
-            if group == "space":
-                changes.let_go(fix, inner, value)
         if "proxy" in composed:
             composed.proxy.fix = fix
 
@@ -295,8 +304,8 @@ def _first(e: Exception) -> str:
 def _explained(e: Exception, known: Mapping[str, str], overrides: Sequence[str]) -> HarnessError:
     """Say what Hydra or OmegaConf found wrong, in the harness's words."""
     cause = e
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    while inner := cause.__cause__ or (cause.__context__ if isinstance(cause, HydraException) else None):
+        cause = inner
     if isinstance(cause, HarnessError):
         return cause
     if isinstance(cause, yaml.YAMLError):
@@ -322,7 +331,7 @@ def located(e: HarnessError, root: str, overrides: Sequence[str]) -> HarnessErro
         path = _file_of(root, group, overrides)
     except HarnessError:
         return e
-    keys = inner.split(".") if path and path.parent.name == group and inner else key.split(".")
+    keys = inner.split(".") if _is_group(root, group) and inner else key.split(".")
     quoted = re.search(r"'([^']+)'", e.what)
     line = conf_files.line_of(path, keys, quoted[1] if quoted else None, deepest=group == "space") if path else 0
     return HarnessError(f"{e.what} ({_short(path)}, line {line})", e.fix) if path and line else e
@@ -331,12 +340,16 @@ def located(e: HarnessError, root: str, overrides: Sequence[str]) -> HarnessErro
 def _file_of(root: str, group: str, overrides: Sequence[str]) -> Path | None:
     """Return the file that a setting is from: its group's choice, or the root's own file."""
     path = find("", root, overrides)
-    if group not in groups(overrides) or group not in ROOTS[root].__dataclass_fields__ or path is None:
+    if not _is_group(root, group) or path is None:
         return path
     defaults = read_yaml(path).get("defaults") or []
     chosen = {k: v for item in defaults if isinstance(item, dict) for k, v in item.items()}
     hinted = given(_competition_of(overrides), group)
     return find(group, str(given(overrides, group) or hinted or chosen.get(group, "")).strip("\"'"), overrides)
+
+
+def _is_group(root: str, name: str) -> bool:
+    return name in groups() and name in ROOTS[root].__dataclass_fields__
 
 
 def _short(path: Path) -> str:

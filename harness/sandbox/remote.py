@@ -13,10 +13,10 @@ import numpy as np
 import harness
 from harness.errors import HarnessError, pick
 from harness.extras import install_for
-from harness.sandbox.box import OUT_OF_MEMORY, Box
+from harness.sandbox.box import OUT_OF_MEMORY, WATCHED, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
-from harness.sandbox.runner import REPLY, REQUEST, SAID, SIZES, TIMES
+from harness.sandbox.runner import CLOCK, REPLY, REQUEST, SAID, SIZES, TIMES
 from harness.sandbox.sandbox import START_S, Content, Mode, open_box
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -35,7 +35,8 @@ class Remote:
     def __init__(self, box: Box, mode: Mode, wall_s: float) -> None:
         self.mode = mode
         self.pid = box.pid
-        self.cpu_ns, self.threads, self.rss_mb = box.settled_ns, box.threads, box.rss_mb
+        self.cpu_ns = box.settled_ns if WATCHED else self._own_ns
+        self.threads, self.rss_mb = box.threads, box.rss_mb
         self._box = box
         self._wall_s = wall_s
         self._held = (0, 0, 0, 0)
@@ -110,6 +111,10 @@ class Remote:
                 self.run(0, self._held[0])
                 logits.append(self.logits())
         return np.concatenate(logits)
+
+    def _own_ns(self) -> int:
+        """Ask it for its own CPU clock: it is one's own model, in an unsafe box, where nobody else can read it."""
+        return CLOCK.unpack(self._ask(b"T", "run", most=CLOCK.size))[0]
 
     def _logits(self, verb: bytes) -> np.ndarray:
         images = self._held[0]

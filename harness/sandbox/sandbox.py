@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from harness.errors import HarnessError
 from harness.sandbox import boot, bubblewrap, inspection
-from harness.sandbox.box import Box
+from harness.sandbox.box import WATCHED, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
 from harness.sandbox.syscalls import rules
@@ -109,7 +109,9 @@ def _orders(content: Content, limits: Limits) -> dict[str, Any]:
         "RLIMIT_NOFILE": 64,
         "RLIMIT_CORE": 0,
     }
-    cores = sorted(os.sched_getaffinity(0))[-content.processors :]
+    if not WATCHED:  # macOS refuses the limit of the address space
+        del rlimits["RLIMIT_AS"]
+    cores = sorted(os.sched_getaffinity(0))[-content.processors :] if WATCHED else []
     return {"cores": cores, "rlimits": rlimits, "user": None, "filter": ""}
 
 
@@ -118,6 +120,9 @@ Started = tuple[subprocess.Popen[bytes], int, dict[str, Any]]
 
 @contextmanager
 def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
+    if not WATCHED:
+        what = "sandbox=strict: is made of what Linux alone has"
+        raise HarnessError(what, "sandbox=unsafe is for your own models; or judge on Linux")
     places = {f"/packages/{path.name}": path for path in content.packages}
     readable = places | {"/boot.py": _BOOT, "/program.py": content.program}
     orders = orders | {
