@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError
+from harness.measure.pinning import choose, siblings
+from harness.processors import given
 from harness.sandbox import boot, bubblewrap, inspection
 from harness.sandbox.box import WATCHED, Box
 from harness.sandbox.limits import Limits
@@ -109,9 +111,11 @@ def _orders(content: Content, limits: Limits) -> dict[str, Any]:
         "RLIMIT_NOFILE": 64,
         "RLIMIT_CORE": 0,
     }
-    if not WATCHED:  # macOS refuses the limit of the address space
+    if not WATCHED:  # macOS refuses the limit of the address space, and pins to no processor
         del rlimits["RLIMIT_AS"]
-    cores = sorted(os.sched_getaffinity(0))[-content.processors :] if WATCHED else []
+        return {"cores": [], "rlimits": rlimits, "user": None, "filter": ""}
+    allowed = given().allowed
+    cores = choose(allowed, siblings(allowed), content.processors, {})  # the same for each box of a measurement
     return {"cores": cores, "rlimits": rlimits, "user": None, "filter": ""}
 
 
