@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -26,6 +27,7 @@ def shell(arguments: list[str]) -> None:
     try:
         _check_system()
         main(arguments)
+        sys.stdout.flush()
     except HarnessError as e:
         print(f"error: {_located(e, arguments)}", file=sys.stderr)
         sys.exit(2)
@@ -36,6 +38,9 @@ def shell(arguments: list[str]) -> None:
 
         print(f"error: {extras.explained(e)}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # as with `| head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
