@@ -4,9 +4,10 @@ from harness.database.clock import now
 from harness.database.engine import careful, connect, create_tables, options, reading, wal_is_sound
 from harness.database.failures import passing, reached, unreachable
 from harness.database.patience import Away, patiently
-from harness.database.url import address, shown
+from harness.database.rights import check_writable
+from harness.database.url import address, place, shown
 
 __all__ = [
-    "Away", "address", "careful", "connect", "create_tables", "now", "options", "passing", "patiently",
-    "reached", "reading", "shown", "unreachable", "wal_is_sound",
+    "Away", "address", "careful", "check_writable", "connect", "create_tables", "now", "options", "passing",
+    "patiently", "place", "reached", "reading", "shown", "unreachable", "wal_is_sound",
 ]  # fmt: skip

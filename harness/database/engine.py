@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from harness.database import rights
 from harness.database.failures import unreachable
 from harness.database.mounts import check_locks_hold
 from harness.database.url import address
@@ -58,6 +59,7 @@ def connect(url: str, setting: str = "storage.url") -> sa.Engine:
         if target.get_backend_name() == "sqlite" and target.database:
             check_locks_hold(target, setting)
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+            rights.make(Path(target.database))
         engine = sa.create_engine(target, **options(target, setting))
         careful(engine)
         with engine.connect():

@@ -140,6 +140,7 @@ def join(
             "name a file: storage.url=sqlite:///runs/harness.db",
         )
     database.connect(url).dispose()  # says what is wrong with it, if anything is
+    database.check_writable(url)
     direct = storage.opened(url, patience_s)
     if definition is not None:
         definition = definition.settled(settings)
