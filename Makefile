@@ -27,8 +27,13 @@ demo: setup      ## the main job on the embedded digits: study, final training, 
 	@# one's own model needs no sandbox, and bubblewrap may be missing here
 	$(BIN)/python -m harness score submissions/demo sandbox=unsafe board.url=sqlite:///$(DEMO)/board.db runs=$(DEMO)
 	$(BIN)/python -m harness standings board.url=sqlite:///$(DEMO)/board.db
-	@echo "Look at: $(DEMO)/demo/study.png (the study), $(DEMO)/demo/00000 (a trial), $(DEMO)/final/demo (the training),"
+	@echo "Look at: $(DEMO)/demo/*.png (the study), $(DEMO)/demo/00000 (a trial), $(DEMO)/final/demo (the training),"
 	@echo "         submissions/demo (the entry), README.md (your own data next)"
+	@echo "next:  . $(BIN)/activate"
+	@echo "       harness tune study.name=demo study.trials=20 workers=2 runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db"
+	@echo "       harness front study=demo runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db"
+	@echo "       harness train study=demo trial=best_f1 runs=$(DEMO) storage.url=sqlite:///$(DEMO)/demo.db"
+	@echo "       harness measure submissions/demo/model.onnx submissions/example/model.onnx"
 
 test: setup      ## all tests that need no network and no accelerator: 10 minutes on two cores
 	@# most wait for leases and processes, so files run side by side; the few that take time have the machine alone

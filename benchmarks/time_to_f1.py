@@ -91,7 +91,7 @@ def ours(root: str, epochs: int, seed: int) -> tuple[float, list[float]]:
     from harness.train.fit import fit, predict
     from harness.train.precision import probe
 
-    fix = config.read_yaml(config.CONF / "proxy" / "fast_cifar.yaml")["fix"]
+    fix = config.read_yaml(config.find("proxy", "fast_cifar"))["fix"]
     recipe = {key.removeprefix("recipe."): value for key, value in fix.items() if key.startswith("recipe.")}
     train, test = images(root)
     model = network(NETWORKS["residual"], seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -20,8 +21,10 @@ from harness.board.competitions import Hosted
 from harness.board.contest import Contest
 from harness.board.quota import moment
 from harness.errors import HarnessError, pick
+from harness.extras import need
+from harness.invoked import spelt
 from harness.processors import check_threads, given
-from harness.record import files
+from harness.record import files, places
 from harness.settings import Organise
 
 if TYPE_CHECKING:
@@ -39,15 +42,22 @@ def competition(arguments: list[str], as_json: bool) -> None:
 
 def _create(names: list[str], arguments: list[str], as_json: bool) -> None:
     (named,) = _named("competition create", names, "FILE")
-    rules = config.read_competition(named)
+    rules = config.read_competition(named, arguments)
     data, settings = _apart(arguments)
-    dataset = _dataset(Contest.of(rules), data)
+    dataset, said = _loaded(Contest.of(rules), data, config.only(arguments))
     hosted = competitions.create(_open(settings), rules, dataset)
+    _remember(settings, hosted, said)
     _print_state(hosted, as_json)
     if not as_json:
         sizes = f"{hosted.public_images} of {len(dataset.test)} test images are public"
         print(f"{sizes}; terms {hosted.terms[:16]}")
-        print(f"next:  python -m harness team add NAME{config.carried(arguments, 'board.url')}")
+        board = config.carried(arguments, "board.url", "board.files", "runs")
+        lay = "".join(f" {shlex.quote(word)}" for word in data)
+        config.say_next(
+            f"{spelt('team')} add 'Team 1'{config.carried(arguments, 'board.url')}",
+            f"{spelt('serve')} competition={shlex.quote(hosted.name)}{board}",
+            f"{spelt('work')} competition={shlex.quote(hosted.name)}{lay}{board}",
+        )
 
 
 def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -58,7 +68,7 @@ def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
     (folder,) = _named("competition publish", names, "DIR")
     data, settings = _apart(arguments)
     hosted = competitions.find(_open(settings), settings.competition)
-    dataset, said = _loaded(hosted.contest, data)
+    dataset, said = _loaded(hosted.contest, [*_lay(settings, hosted, data), *data], config.only(arguments))
     check_data(hosted, dataset)
     publish(dataset, Path(folder), {k: said[k] for k in config.HINTS} | {"competition": hosted.name})
     counts = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
@@ -66,7 +76,8 @@ def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
         print(json.dumps({"folder": folder, "fingerprint": dataset.fingerprint(), "images": counts}, indent=2))
         return
     print(f"wrote {folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}; test without labels")
-    print(f"next:  give it to the teams, for `python tune.py data=published data.root={folder}`")
+    print("give it to the teams, who search on it so:")
+    config.say_next(f"{spelt('tune')} data=published data.root={shlex.quote(folder)}")
 
 
 def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -140,7 +151,7 @@ def standings(arguments: list[str], as_json: bool) -> None:
     from harness.board import local
     from harness.board import standings as boards
 
-    engine = _open(_part([a for a in arguments if a.startswith("board.url=")])[1])
+    engine = _open(_part(config.only(arguments, "board.url="))[1])
     name = config.given(arguments, "competition")
     there = [h.name for h in competitions.hosted(engine)]
     if "--private" not in arguments and (name not in there if name else not there):
@@ -238,6 +249,7 @@ def backup(arguments: list[str], as_json: bool) -> None:
 def work(arguments: list[str], as_json: bool) -> None:
     """Judge entries until Ctrl-C: in a sandbox, one after the other, with as many judges as `workers` says."""
     from harness.board import files, worker
+    from harness.board.worker import check_data
     from harness.launch import judges
     from harness.sandbox import sandbox
 
@@ -248,7 +260,10 @@ def work(arguments: list[str], as_json: bool) -> None:
     check_threads(hosted.competition.threads, settings.workers)
     if settings.sandbox == "strict":
         sandbox.check()
-    dataset = _dataset(hosted.contest, data)
+    dataset, said = _loaded(hosted.contest, [*_lay(settings, hosted, data), *data], config.only(arguments))
+    if data:
+        check_data(hosted, dataset)
+        _remember(settings, hosted, said)
     files.sweep(engine, root)
     engine.dispose()  # processes that begin here share no connection: each makes its own, and waits for the database
 
@@ -268,6 +283,7 @@ def work(arguments: list[str], as_json: bool) -> None:
 
 def serve(arguments: list[str], as_json: bool) -> None:
     """Serve a competition's board, its API and the upload of entries, until Ctrl-C."""
+    need("board", "serve")
     from harness.web import serve as server
     from harness.web.app import create_app
     from harness.web.guard import Bounds
@@ -357,17 +373,24 @@ def _open(settings: Organise) -> Engine:
     return store.open(settings.board.url)
 
 
-def _dataset(terms: Contest, overrides: list[str]) -> Dataset:
-    """Load a competition's data; where they lie here, conf/ or the command line says."""
-    return _loaded(terms, overrides)[0]
+def _lay(settings: Organise, hosted: Hosted, data: list[str]) -> list[str]:
+    """Return the settings by which a competition's data are found where `create` or `work` found them."""
+    here = places.recall(Path(settings.runs), hosted.contest.data["name"], hosted.judge_fingerprint)
+    return config.recalled(here, data)
 
 
-def _loaded(terms: Contest, overrides: list[str]) -> tuple[Dataset, dict[str, Any]]:
-    """Load a competition's data; return them and the settings of the group `data`."""
+def _remember(settings: Organise, hosted: Hosted, data: dict[str, Any]) -> None:
+    from harness.study.definition import parted
+
+    places.remember(Path(settings.runs), hosted.contest.data["name"], hosted.judge_fingerprint, parted(data)[1])
+
+
+def _loaded(terms: Contest, overrides: list[str], conf: list[str]) -> tuple[Dataset, dict[str, Any]]:
+    """Load a competition's data, which lie where conf/ or the overrides say; return them and their settings."""
     from harness.data.sets import load
 
     named = {"name": terms.data["name"], "options": terms.data["options"]}
-    settings = config.load("submit", [*config.of_manifest(named, overrides), *overrides])
+    settings = config.load("submit", [*config.of_manifest(named, overrides), *overrides, *conf])
     return load(*config.data_options(settings.data)), settings.data
 
 

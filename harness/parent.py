@@ -15,9 +15,8 @@ def die_with(parent: int, by: signal.Signals) -> None:
 
     Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
     """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, by):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+    if prctl and prctl(PR_SET_PDEATHSIG, by):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it died before this process had asked for the signal
         sys.exit("the command that started this process is gone")

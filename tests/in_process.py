@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import USAGE, main, shell
+from harness.__main__ import shell
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,7 +35,7 @@ def command(folder: Path, *words: str, **environment: str) -> subprocess.Complet
         patch.chdir(folder)
         try:
             if words[:2] == ("-m", "harness"):
-                shell(main, list(words[2:]), USAGE)
+                shell(list(words[2:]))
             else:
                 patch.setattr(sys, "argv", [str(ROOT / words[0]), *words[1:]])
                 runpy.run_path(str(ROOT / words[0]), run_name="__main__")

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import reduce
 from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from in_process import command
 
-from harness import config
+from harness import config, organiser, verbs
+from harness.__main__ import COMMANDS
 from harness.data import digits
 from harness.data.published import publish
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError
+from harness.help import PAGES
+from harness.launch.start import LAUNCHERS
 from harness.rules.competition import Competition
+from harness.rules.formulas import FORMULAS
+from harness.runtime.engines import RUNTIMES
+from harness.track.mirror import MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 HINTS = {"resolutions_px": [8, 12], "flip": False, "competition": "digits"}
@@ -58,7 +67,7 @@ def test_every_choice_composes(root: str, override: str):
 @pytest.mark.parametrize("data", config.groups()["data"])
 def test_the_data_set_chooses_its_competition(data: str):
     """Where the command line names none; what it names goes first."""
-    wanted = config.read_yaml(config.CONF / "data" / f"{data}.yaml")["competition"]
+    wanted = config.read_yaml(config.find("data", data))["competition"]
     assert config.load("tune", [f"data={data}"]).competition.name == wanted
     assert config.load("tune", [f"data={data}", "competition=taco2021"]).competition.name == "taco2021"
 
@@ -213,7 +222,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*TUNE, "data=cifar10", "data.root=/nowhere"], "/nowhere"),
         ([*TUNE, f"storage.url={SERVER}"], "storage.url=postgresql+psycopg://u:***@127.0.0.1:1/x: can't be used"),
         ([*TUNE, space, lite], "unknown 'cnov'"),
-        ([*TRAIN], "train.py: nothing given"),
+        ([*TRAIN], "train: nothing given"),
         ([*TRAIN, "candidate=x.json", "resolution_px=32"], "resolution_px=32: is of model=FILE alone"),
         ([*TRAIN, "candidate=x.json", "trial=5"], "trial=5: is of study=NAME alone"),
         ([*TRAIN, f"candidate={net}"], "unknown 'cnov'"),
@@ -251,36 +260,95 @@ def test_a_mistake_in_a_real_command_ends_its_process_so_too(script: list[str], 
 
 @pytest.mark.parametrize("script", [TUNE, TRAIN, SUBMIT], ids=lambda s: s[0])
 def test_help_teaches(script: list[str], tmp_path: Path):
-    """The docstring, the groups with their choices and the settings as they would be, without a password."""
-    done = run([*script, "--help"], tmp_path, HARNESS_STORAGE_URL=SERVER, HARNESS_BOARD_URL=SERVER)
-    text = (ROOT / script[0]).read_text().split('"""')[1].strip()
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.startswith(text)
+    """A page by itself; with `all`, the groups and the settings as they would be, without a password."""
+    plain = run([*script, "--help"], tmp_path, HARNESS_STORAGE_URL=SERVER, HARNESS_BOARD_URL=SERVER)
+    assert plain.returncode == 0 and plain.stderr == "" and len(plain.stdout.splitlines()) < 40
+    assert script[0] in plain.stdout and "Examples:" in plain.stdout
+    done = run([*script, "--help", "all"], tmp_path, HARNESS_STORAGE_URL=SERVER, HARNESS_BOARD_URL=SERVER)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith(plain.stdout.strip())
     assert (
         "data=cifar10|digits|folder|published|taco" in done.stdout and "url: postgresql+psycopg://u:***@" in done.stdout
     )
-    assert "secretpw" not in done.stdout
+    assert "secretpw" not in plain.stdout + done.stdout
 
 
 def test_help_shows_the_settings_as_the_command_line_leaves_them(tmp_path: Path):
     """An override shows; a wrong one is said where the settings would stand."""
-    assert "trials: 77" in command(tmp_path, *TUNE, "--help", "study.trials=77").stdout
-    assert "error: study.trails: unknown setting" in command(tmp_path, *TUNE, "--help", "study.trails=77").stdout
+    assert "trials: 77" in command(tmp_path, *TUNE, "--help", "all", "study.trials=77").stdout
+    assert "error: study.trails: unknown setting" in command(tmp_path, *TUNE, "--help", "all", "study.trails=77").stdout
 
 
-def test_the_verbs_are_listed(tmp_path: Path):
-    """`python -m harness` alone and with --help show the usage."""
+def test_the_commands_are_listed(tmp_path: Path):
+    """`python -m harness` alone and with --help show what there is."""
     plain, asked = run(VERB, tmp_path), run([*VERB, "--help"], tmp_path)
     assert plain.returncode == asked.returncode == 0
-    assert all(f"  {verb} " in plain.stdout for verb in ("front", "report", "score", "standings", "measure"))
+    assert all(f"  {verb} " in plain.stdout for verb in PAGES)
     assert plain.stdout.strip() == asked.stdout.strip()
+
+
+def test_each_command_has_its_page_and_each_page_its_command(tmp_path: Path):
+    """Of ten settings at most, and three examples."""
+    assert set(PAGES) == {*COMMANDS, *verbs.VERBS, *organiser.VERBS}
+    for verb, told in PAGES.items():
+        shown = command(tmp_path, *VERB, verb, "--help")
+        assert shown.returncode == 0 and told.examples[0].partition(" ")[2] in shown.stdout
+        assert 1 <= len(told.settings) <= 10 and len(told.examples) == 3
+        assert all(example.partition(" ")[0] == verb for example in told.examples)
+
+
+# settings that a page writes otherwise than their dataclass: short names, and numbers of formulas
+SPOKEN = {
+    "measure": {"runtime", "threads"},
+    "rescore": {"f1_target"},
+    "machine": {"seconds"},
+    "competition": {"data.root"},
+    "work": {"data.root"},
+}
+
+
+@pytest.mark.parametrize("verb", PAGES)
+def test_a_page_tells_settings_that_there_are_and_their_values(verb: str):
+    """Those that aren't capitals are what the setting is by itself, and all compose."""
+    root = PAGES[verb].root
+    loaded = config.load(root, [])
+    for name, _ in PAGES[verb].settings:
+        key, _, value = name.partition("=")
+        if key in SPOKEN.get(verb, ()) or key in ("study", "space.recipe.optimizer") or verb == "standings":
+            continue
+        if value.isupper():
+            config.load(root, [f"{key}=x"])
+            continue
+        found = reduce(lambda at, part: getattr(at, part), key.split("."), loaded)
+        found = found.get("name") if isinstance(found, dict) else getattr(found, "name", found)
+        assert str(found) == value or yaml.safe_load(value or "''") == found, f"{key} is {found!r}"
+
+
+def test_the_values_that_pages_allow_are_those_of_the_tables():
+    """Where a page writes them out."""
+    pages = {verb: dict((name.partition("=")[0], what) for name, what in told.settings) for verb, told in PAGES.items()}
+    assert all(launcher in pages["tune"]["workers"] for launcher in LAUNCHERS)
+    assert all(runtime in pages["measure"]["runtime"] for runtime in (*RUNTIMES, "auto"))
+    assert all(mode in pages["score"]["track"] for mode in MODES)
+    assert PAGES["rescore"].words == "|".join(sorted(FORMULAS))
+    assert set(pages["rescore"]["f1_target"].replace(",", "").split()) >= {*organiser.FORMULAS_TAKE} - {"f1_target"}
+
+
+@pytest.mark.parametrize("example", [e for told in PAGES.values() for e in told.examples])
+def test_the_examples_of_a_page_are_settings_that_there_are(example: str):
+    """Each composes, with the folders and files that it names."""
+    verb, *words = shlex.split(example)
+    taken = SPOKEN.get(verb, set()) | ({"study"} if verb in ("front", "status", "report") else set())
+    settings = [w for w in words if "=" in w and w.partition("=")[0] not in taken | {"reference_ms", "competition"}]
+    assert config.load(PAGES[verb].root, settings) is not None
 
 
 def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
     """In a shape that a shell takes; what wasn't given isn't carried on."""
     given = ["study.name=ours", "runs=/my runs", "storage.url=sqlite:///x.db"]
     assert config.carried(given, "runs", "storage.url", "board.url") == " runs='/my runs' storage.url=sqlite:///x.db"
-    assert config.carried([f"storage.url={SERVER}"], "runs", "storage.url") == " storage.url=..."
+    assert config.carried([f"storage.url={SERVER}"], "storage.url") == ' storage.url="$HARNESS_STORAGE_URL"'
+    open_server = "storage.url=postgresql://u@127.0.0.1:1/x"
+    assert config.carried([open_server], "runs", "storage.url") == f" {open_server}"
     assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
 
 

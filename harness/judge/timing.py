@@ -190,7 +190,10 @@ def _cpu_s(*remotes: Remote) -> float:
 
 def _interruptions(pid: int) -> int:
     """Count how often a process was made to wait. Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():  # no Linux
+        return 0
+    lines = status.read_text().splitlines()
     return int(next(line for line in lines if line.startswith("nonvoluntary_ctxt_switches")).split()[1])
 
 

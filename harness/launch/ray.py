@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import database
 from harness.errors import HarnessError
+from harness.extras import install
 from harness.launch.launcher import Launch, Workers
 from harness.launch.pool import LIVES, STOP_S
 from harness.study.worker_process import Job, worker
@@ -37,7 +38,7 @@ def start(job: Job, how: Launch) -> Workers:
     try:
         import ray
     except ImportError as e:
-        raise HarnessError("launch=ray: ray isn't installed", "pip install 'harness[scale]'") from e
+        raise HarnessError("launch=ray: ray isn't installed", install("scale")) from e
     ours = {"num_cpus": workers * job.threads, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     polite = signal.getsignal(signal.SIGTERM)
     try:

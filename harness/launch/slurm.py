@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.extras import install
 from harness.launch.launcher import Launch, Workers
 from harness.study.worker_process import Job, worker
 
@@ -37,7 +38,7 @@ def start(job: Job, how: Launch) -> Workers:
     try:
         import submitit
     except ImportError as e:
-        raise HarnessError("launch=slurm: submitit isn't installed", "pip install 'harness[scale]'") from e
+        raise HarnessError("launch=slurm: submitit isn't installed", install("scale")) from e
     if not shutil.which("sbatch") or not shutil.which("srun"):
         raise HarnessError("launch=slurm: no sbatch and srun here", "run this on a machine that submits to Slurm")
     folder, slurm = job.folder / "slurm", how.slurm

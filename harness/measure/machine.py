@@ -33,7 +33,7 @@ def microcode() -> str:
 def steal_s() -> float:
     """Sum the seconds that the host has taken from this process's processors since boot; 0.0 where nobody counts."""
     stat = Path("/proc/stat")
-    if not stat.exists():
+    if not stat.exists() or not hasattr(os, "sched_getaffinity"):
         return 0.0
     mine = {f"cpu{i}" for i in given().allowed}
     rows = (line.split() for line in stat.read_text().splitlines() if line.startswith("cpu"))

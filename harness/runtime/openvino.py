@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.extras import install
 from harness.runtime.engines import Predict
 from harness.runtime.model_input import ModelInput
 
@@ -18,7 +19,7 @@ except ModuleNotFoundError as e:
     if e.name != "openvino":
         raise
     raise HarnessError(
-        "runtime 'openvino': OpenVINO isn't installed", "pip install 'harness[openvino]', or choose runtime=onnx"
+        "runtime 'openvino': OpenVINO isn't installed", f"{install('openvino')}, or choose runtime=onnx"
     ) from e
 
 

@@ -39,9 +39,16 @@ def main() -> None:
 
 
 def _lock(orders: dict) -> None:
-    os.sched_setaffinity(0, orders["cores"])
+    if orders["cores"]:
+        os.sched_setaffinity(0, orders["cores"])
     for name, most in orders["rlimits"].items():
         resource.setrlimit(getattr(resource, name), (most, most))
+    if sys.platform == "linux":
+        _give_up(orders)
+
+
+def _give_up(orders: dict) -> None:
+    """Give up what Linux alone lets a process give up; without it there is no strict box."""
     if orders["user"] is not None:  # root's box alone; the last privilege goes with it
         os.setgroups([])
         os.setresgid(*[orders["user"]] * 3)

@@ -12,10 +12,11 @@ import numpy as np
 
 import harness
 from harness.errors import HarnessError, pick
-from harness.sandbox.box import OUT_OF_MEMORY, Box
+from harness.extras import install_for
+from harness.sandbox.box import OUT_OF_MEMORY, WATCHED, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
-from harness.sandbox.runner import REPLY, REQUEST, SAID, SIZES, TIMES
+from harness.sandbox.runner import CLOCK, REPLY, REQUEST, SAID, SIZES, TIMES
 from harness.sandbox.sandbox import START_S, Content, Mode, open_box
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -34,7 +35,8 @@ class Remote:
     def __init__(self, box: Box, mode: Mode, wall_s: float) -> None:
         self.mode = mode
         self.pid = box.pid
-        self.cpu_ns, self.threads, self.rss_mb = box.settled_ns, box.threads, box.rss_mb
+        self.cpu_ns = box.settled_ns if WATCHED else self._own_ns
+        self.threads, self.rss_mb = box.threads, box.rss_mb
         self._box = box
         self._wall_s = wall_s
         self._held = (0, 0, 0, 0)
@@ -110,6 +112,10 @@ class Remote:
                 logits.append(self.logits())
         return np.concatenate(logits)
 
+    def _own_ns(self) -> int:
+        """Ask it for its own CPU clock: it is one's own model, in an unsafe box, where nobody else can read it."""
+        return CLOCK.unpack(self._ask(b"T", "run", most=CLOCK.size))[0]
+
     def _logits(self, verb: bytes) -> np.ndarray:
         images = self._held[0]
         data = self._ask(verb, "run", most=4 * images * MOST_CLASSES)
@@ -180,9 +186,7 @@ def _packages(runtime: str) -> tuple[Path, ...]:
     for name in pick(PACKAGES, runtime, "sandbox: runtime"):
         spec = find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise HarnessError(
-                f"sandbox: runtime '{runtime}' needs {name}, which isn't installed", f"pip install {name}"
-            )
+            raise HarnessError(f"sandbox: runtime '{runtime}' needs {name}, which isn't installed", install_for(name))
         folder = Path(spec.submodule_search_locations[0])
         libraries = folder.with_name(f"{name}.libs")
         found += [folder, *([libraries] if libraries.is_dir() else [])]

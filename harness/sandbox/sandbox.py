@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.measure.pinning import choose, siblings
 from harness.processors import given
 from harness.sandbox import boot, bubblewrap, inspection
-from harness.sandbox.box import Box
+from harness.sandbox.box import WATCHED, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
 from harness.sandbox.syscalls import rules
@@ -111,6 +111,9 @@ def _orders(content: Content, limits: Limits) -> dict[str, Any]:
         "RLIMIT_NOFILE": 64,
         "RLIMIT_CORE": 0,
     }
+    if not WATCHED:  # macOS refuses the limit of the address space, and pins to no processor
+        del rlimits["RLIMIT_AS"]
+        return {"cores": [], "rlimits": rlimits, "user": None, "filter": ""}
     allowed = given().allowed
     cores = choose(allowed, siblings(allowed), content.processors, {})  # the same for each box of a measurement
     return {"cores": cores, "rlimits": rlimits, "user": None, "filter": ""}
@@ -121,6 +124,9 @@ Started = tuple[subprocess.Popen[bytes], int, dict[str, Any]]
 
 @contextmanager
 def _strict(content: Content, orders: dict[str, Any]) -> Iterator[Started]:
+    if not WATCHED:
+        what = "sandbox=strict: is made of what Linux alone has"
+        raise HarnessError(what, "sandbox=unsafe is for your own models; or judge on Linux")
     places = {f"/packages/{path.name}": path for path in content.packages}
     readable = places | {"/boot.py": _BOOT, "/program.py": content.program}
     orders = orders | {

@@ -7,6 +7,7 @@ import tempfile
 from functools import cache
 
 from harness.errors import HarnessError
+from harness.extras import install
 
 ALLOWED = {
     "read",
@@ -102,7 +103,7 @@ def rules(threads: bool) -> bytes:
     except (ImportError, RuntimeError) as e:  # the latter: it is installed, but not the library that it needs
         raise HarnessError(
             f"sandbox: no seccomp filter can be made: {e}",
-            "pip install 'harness[board]'; apt-get install libseccomp2 (docs/sandbox.md)",
+            f"{install('board')}; apt-get install libseccomp2 (docs/sandbox.md)",
         ) from e
     table = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
 

@@ -40,15 +40,29 @@ def suggest(space: dict[str, Any], trial: Trial) -> Candidate:
     return Candidate.from_dict(_Walk(trial, space).value(tree, ()), "space")
 
 
+def branches(node: Any) -> list[str]:
+    """Return the names of a choice's branches; none where it has no named ones, or is no choice."""
+    choice = node.get("choice") if isinstance(node, dict) else None
+    return list(choice) if isinstance(choice, dict) else []
+
+
+def branch_of(node: Any, value: Any) -> Any:
+    """Return the branch that a value names, where it stands for a choice of named ones; else the value."""
+    return node["choice"][value] if isinstance(value, str) and value in branches(node) else value
+
+
 def fixed(space: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a space with subtrees replaced: {"augment.n": 2, "recipe.optimizer": {...}}."""
+    """Return a copy of a space with subtrees replaced: {"augment.n": 2, "recipe.optimizer": {...}}.
+
+    The name of one of a choice's branches stands for it: {"recipe.optimizer": "adamw"}.
+    """
     result = dict(space)
     for path, value in changes.items():
         head, _, rest = path.partition(".")
         inner = result.get(head) or {}
         if rest and not isinstance(inner, dict):
             raise HarnessError(f"space: can't fix '{path}': '{head}' has no named parts", f"fix '{head}' as a whole")
-        result[head] = fixed(inner, {rest: value}) if rest else value
+        result[head] = fixed(inner, {rest: value}) if rest else branch_of(result.get(head), value)
     return result
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import optuna
 from rich.console import Console
 
+from harness.invoked import spelt
 from harness.rules.competition import Competition
 from harness.search.front import front, table
 from harness.study import refused
@@ -15,8 +17,8 @@ from harness.study.best import doubt
 from harness.study.study import finished
 
 
-def summarise(study: optuna.Study, folder: Path, competition: Competition, carried: str = "") -> None:
-    """Print the best trials of a study and what to do next; say so where the best is so whatever its F1.
+def summarise(study: optuna.Study, folder: Path, competition: Competition, carried: str = "") -> list[str]:
+    """Print the best trials of a study, say so where the best is so whatever its F1, and return the next commands.
 
     carried: settings that the next commands need to find the study, as `config.carried` gives them.
     """
@@ -30,7 +32,7 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition, carri
         )
         print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none has ended'}")
         print(f"see:   {folder}/*/error.txt")
-        return
+        return []
     shown = front(finished(study)) if several else best
     title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"
     Console(width=None if sys.stdout.isatty() else 140).print(table(shown, title))
@@ -38,6 +40,8 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition, carri
         print(f"note:  {words}")
     number = shown[0].number if several else "best"
     print(f"runs:  {folder}")
-    print(f"next:  python train.py study={study.study_name} trial={number}{carried}")
-    print(f"       python -m harness front study={study.study_name}{carried}")
-    print(f"       python -m harness report study={study.study_name}{carried}")
+    name = shlex.quote(study.study_name)
+    return [
+        f"{spelt('train')} study={name} trial={number}{carried}",
+        *(f"{spelt(verb)} study={name}{carried}" for verb in ("front", "report")),
+    ]

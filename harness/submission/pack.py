@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -19,6 +21,8 @@ from harness.record.manifest import MODEL, NAME, PREDICTIONS, Manifest
 from harness.rules.competition import Competition
 from harness.submission import gate, predictions
 
+ENTRIES = "submissions"
+"""The folder of all entries, unless another is named."""
 NEEDED = ("candidate", "data", "preprocessing", "metrics", "versions", "train_s", "seed")
 
 
@@ -88,6 +92,13 @@ def _portable(options: dict[str, Any]) -> dict[str, Any]:
     """Leave out where the data lie on this machine."""
     is_path = {k: k == "root" or (isinstance(v, str) and ("/" in v or "\\" in v)) for k, v in options.items()}
     return {k: v for k, v in options.items() if not is_path[k]}
+
+
+def free_name(wished: str, root: Path) -> str:
+    """Return a name that an entry can have and none has: as wished but for what isn't allowed in one."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).lstrip("._-")[:60] or "entry"
+    numbered = (f"{plain}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([plain], numbered) if not (root / name).exists())
 
 
 def _check_name(name: str, target: Path, force: bool) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hosting import verdict
+from next_lines import following
+from PIL import Image
 from still_clock import judges_clock
 
 from harness import config
@@ -131,7 +135,10 @@ def test_what_one_scored_for_oneself_is_shown_beside_a_hosted_competition(
 ) -> None:
     """One database serves both days of the README; who asks for the competition's board by name gets that alone."""
     created = said(capsys, "competition", "create", "digits", f"board.url=sqlite:///{place}/board.db")
-    assert created.endswith(f"next:  python -m harness team add NAME board.url=sqlite:///{place}/board.db\n")
+    team, serve, work = following(created)
+    where = f"board.url=sqlite:///{place}/board.db"
+    assert team.endswith(f"harness team add 'Team 1' {where}") and work.endswith(f"work competition=digits {where}")
+    main(shlex.split(team)[shlex.split(team).index("team") :])
     rules, entry = config.read_competition("digits"), manifest.read(EXAMPLE)
     local.record(store.open(f"sqlite:///{place}/board.db"), entry, verdict(entry.name, 0.9, rules=rules), rules)
     assert "public standings: digits" in said(capsys, "standings")
@@ -172,3 +179,35 @@ def test_a_backup_without_an_entrys_files_says_so(capsys: pytest.CaptureFixture[
     assert entries.of(
         store.open(f"sqlite:///{place}/b/board.db"), competitions.find(store.open(f"sqlite:///{place}/b/board.db"), "")
     )
+
+
+def test_the_judge_finds_the_data_where_the_competition_was_created_with_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`work` by the very line that `create` printed, and without a word of the data; both from the working folder."""
+    random = np.random.default_rng(0)
+    for name in ("can", "cup", "box"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(
+                tmp_path / f"photos/{name}/{number}.png"
+            )
+    data = "data: {name: folder, options: {seed: 0, validation: 0.25, test: 0.25, side_px: 16}}"
+    digits = "data: {name: digits, options: {seed: 0, validation: 0.25, test: 0.25, side_px: 16}}"
+    shipped = config.find("competition", "digits")
+    assert shipped is not None and digits in shipped.read_text()
+    text = (
+        shipped.read_text()
+        .replace(digits, data)
+        .replace("name: digits", "name: cup")
+        .replace("classes: 10", "classes: 3")
+    )
+    (tmp_path / "cup.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    _, serve, work = following(said(capsys, "competition", "create", "cup.yaml", "data.root=photos"))
+    assert serve.endswith("serve competition=cup") and work.endswith("work competition=cup data.root=photos")
+    for line in (work, work.removesuffix(" data.root=photos")):
+        words = shlex.split(line)
+        main([*words[words.index("work") :], "wait=false", "sandbox=unsafe"])
+    (publish,) = following(said(capsys, "competition", "publish", "copy"))
+    assert publish.endswith("tune data=published data.root=copy")

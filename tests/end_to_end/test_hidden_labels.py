@@ -29,7 +29,7 @@ SEARCH = ["study.name=ours", "study.trials=2", "proxy.epochs=3", "proxy.images=4
 def organiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A competition on digits cut in its own way, and the teams' copy of them in `copy`."""
     folder = tmp_path_factory.mktemp("organiser")
-    rules = config.read_yaml(config.CONF / "competition" / "digits.yaml")
+    rules = config.read_yaml(config.find("competition", "digits"))
     rules["contest"]["data"]["options"] = SPLIT
     (folder / "digits.yaml").write_text(json.dumps(rules))  # which is YAML
     main(["competition", "create", f"{folder}/digits.yaml", f"board.url=sqlite:///{folder}/board.db"])

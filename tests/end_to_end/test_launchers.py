@@ -231,7 +231,7 @@ def test_what_slurm_refuses_is_one_error(tmp_path: Path, url: str) -> None:
 
 def test_ray_tasks_run_a_study_though_one_is_killed(tmp_path: Path) -> None:
     """Over 5 s, about 40: Ray starts, two workers import torch, a third takes a dead one's place after its lease."""
-    pytest.importorskip("ray", reason="ray isn't installed (pip install 'harness[scale]')")
+    pytest.importorskip("ray", reason="ray isn't installed (pip install 'latency-cup[scale]')")
     url = f"sqlite:///{tmp_path}/x.db"
     mine = [*QUICK, "study.trials=4", "proxy.epochs=30", f"storage.url={url}", f"runs={tmp_path}/runs"]
     command = started(tmp_path, "tune.py", "launch=ray", "workers=2", *mine)
@@ -247,7 +247,7 @@ def test_ray_tasks_run_a_study_though_one_is_killed(tmp_path: Path) -> None:
 @pytest.mark.chaos
 def test_ctrl_c_interrupts_ray_s_tasks(tmp_path: Path) -> None:
     """Over 5 s: Ray starts and a worker imports torch."""
-    pytest.importorskip("ray", reason="ray isn't installed (pip install 'harness[scale]')")
+    pytest.importorskip("ray", reason="ray isn't installed (pip install 'latency-cup[scale]')")
     url = f"sqlite:///{tmp_path}/x.db"
     command = started(
         tmp_path, "tune.py", "launch=ray", *LONG, "workers=2", f"storage.url={url}", f"runs={tmp_path}/runs"
@@ -287,14 +287,14 @@ def test_an_unknown_launcher_names_those_there_are(tmp_path: Path) -> None:
 def test_what_isn_t_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: str, start: Callable) -> None:
     """With the command that installs it."""
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(HarnessError, match=r"pip install 'harness\[scale\]'"):
+    with pytest.raises(HarnessError, match=r"pip install 'latency-cup\[scale\]'"):
         start(job(), Launch())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:what", "auto"])
 def test_a_ray_that_isn_t_there_is_named(address: str) -> None:
     """At once: Ray itself would go on trying for minutes."""
-    pytest.importorskip("ray", reason="ray isn't installed (pip install 'harness[scale]')")
+    pytest.importorskip("ray", reason="ray isn't installed (pip install 'latency-cup[scale]')")
     with pytest.raises(HarnessError, match=f"ray.address={address}: can't be joined: "):
         ray.start(job(), Launch(ray=Ray(address)))
 

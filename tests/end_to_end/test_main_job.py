@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import in_process
 import pytest
-from commands import run
+from commands import ROOT, run
+from next_lines import following, run_line
 
 from harness.data.digits import DigitsOptions, load
 from harness.measure.quality import macro_f1
@@ -65,13 +67,14 @@ def board(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """The whole way once, about 40 s on two quiet cores: each command imports torch, two workers train four trials."""
+    """The whole way once, by the lines that each step prints for the next; about 40 s on two quiet cores."""
     folder = tmp_path_factory.mktemp("job")
     tuned = run(folder, "tune.py", *SEARCH, *places(folder)).stdout
-    run(folder, "train.py", "study=ours", "trial=best", "recipe.epochs=5", *places(folder))
-    (trained,) = (folder / "runs" / "final").iterdir()
-    packed = run(folder, "inference.py", f"run={trained}", "name=first", f"submissions={folder}/sub").stdout
-    judged = run(folder, "-m", "harness", "score", f"{folder}/sub/first", *board(folder), "track=offline", "--json")
+    (train, *_), short = following(tuned), "recipe.epochs=5 track=offline"
+    (pack,) = following(run_line(folder, f"{train} {short}").stdout)
+    packed = run_line(folder, f"{pack} name=first submissions={folder}/sub").stdout
+    (score,) = following(packed)
+    judged = run_line(folder, f"{score} {shlex.join(board(folder))} track=offline --json")
     return Job(folder, tuned, packed, json.loads(judged.stdout))
 
 
@@ -87,7 +90,9 @@ def test_the_search_runs_its_budget_and_says_what_next(job: Job) -> None:
     assert len(trials(job)) == 4 + noisy and sum(log.count(" failed: ") for log in logs) == noisy
     assert job.tuned.count("\ntrial ") + job.tuned.startswith("trial ") - job.tuned.count(" fail: ") == 4
     where = f"runs={job.folder}/runs storage.url=sqlite:///{job.folder}/x.db"
-    assert f"next:  python train.py study=ours trial=best {where}\n" in job.tuned
+    train, front, report = following(job.tuned)
+    assert train.endswith(f"{ROOT}/train.py study=ours trial=best {where}")
+    assert "front" in front and "report" in report
     assert len(list((job.folder / "runs" / "ours").glob("worker-*.log"))) == 2
 
 
@@ -105,7 +110,7 @@ def test_the_same_search_again_runs_none(job: Job) -> None:
     said = in_process.run(job.folder, "tune.py", *SEARCH, *places(job.folder)).stdout
     assert trials(job) == before
     assert len(list((job.folder / "runs" / "ours").glob("worker-*.log"))) == 2
-    assert "all 4 trials are finished" in said and "next:  python train.py" in said
+    assert "all 4 trials are finished" in said and f"{ROOT}/train.py study=ours trial=best" in following(said)[0]
 
 
 def test_the_front_is_printed_and_kept(job: Job) -> None:
@@ -135,7 +140,7 @@ def test_the_verdict_is_that_of_the_packed_predictions(job: Job) -> None:
     assert job.verdict["f1"] == pytest.approx(macro_f1(test.labels, [found[name] for name in test.names], 10), abs=0.01)
     assert job.verdict["agreement"] >= 0.995
     assert job.verdict["model_sha256"] == sha256((job.entry / "model.onnx").read_bytes()).hexdigest()
-    assert "next:  python -m harness score" in job.packed
+    assert following(job.packed)[0].endswith(f"-m harness score {job.entry} runs={job.folder}/runs")
 
 
 def test_the_board_shows_the_verdict(job: Job) -> None:

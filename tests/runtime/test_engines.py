@@ -207,7 +207,7 @@ def test_openvino_that_isnt_installed_is_an_error_that_says_what_to_install(smal
             print(e)
     """
     said = run(code, small)
-    assert "OpenVINO isn't installed" in said and "pip install 'harness[openvino]'" in said
+    assert "OpenVINO isn't installed" in said and "pip install 'latency-cup[openvino]'" in said
 
 
 SHARE = """if True:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, create_trial
 from rich.console import Console
 
 from harness.data.augment import Augment
+from harness.invoked import spelt
 from harness.models.spec import ModelSpec, Stage
 from harness.record.candidate import Candidate
 from harness.record.recipe import Recipe
@@ -91,7 +92,7 @@ def test_a_study_that_trained_nothing_says_why(tmp_path: Path, capsys: Any) -> N
     assert "no trial of study s went to its end: used up\n" in told
 
 
-def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path, capsys: Any) -> None:
+def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path) -> None:
     """One objective leads to its best trial; two lead to the first of the Pareto set."""
     single = optuna.create_study(study_name="s")
     single.add_trial(finished(0.5, 1.0))
@@ -99,11 +100,8 @@ def test_a_study_ends_with_its_best_and_what_comes_next(tmp_path: Path, capsys: 
     attrs = finished(0.5, 1.0).user_attrs
     double.add_trials([create_trial(values=[0.1, 9.0], user_attrs=finished(0.1, 9.0).user_attrs)])
     double.add_trials([create_trial(values=[0.5, 1.0], user_attrs=attrs)])
-    summarise(single, tmp_path, Competition(), " runs=there")
-    assert [line.split("python ")[1] for line in capsys.readouterr().out.splitlines() if "python" in line] == [
-        "train.py study=s trial=best runs=there",
-        "-m harness front study=s runs=there",
-        "-m harness report study=s runs=there",
+    assert summarise(single, tmp_path, Competition(), " runs=there") == [
+        f"{spelt(verb)} study=s{trial} runs=there"
+        for verb, trial in (("train", " trial=best"), ("front", ""), ("report", ""))
     ]
-    summarise(double, tmp_path, Competition())
-    assert "train.py study=d trial=1" in capsys.readouterr().out
+    assert summarise(double, tmp_path, Competition())[0].endswith("train study=d trial=1")

@@ -1,0 +1,130 @@
+"""Train one network long, on everything but the test part; kill it at any moment, the same command goes on.
+
+With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
+"""
+
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from harness import config
+from harness.errors import HarnessError
+from harness.invoked import spelt
+from harness.processors import check_threads, threads
+
+
+def train(arguments: list[str]) -> None:
+    """Train what the settings name."""
+    from harness.study.best import chosen, doubt
+    from harness.study.study import load
+    from harness.submission.pack import ENTRIES, free_name
+
+    study = config.given(arguments, "study")
+    number = None
+    if study:
+        url = config.load("train", config.only(arguments, "storage.")).storage.url
+        shared = load(study, url)
+        which = chosen(shared.optuna, config.given(arguments, "trial") or "best")
+        number = which.number
+        by_points = (config.given(arguments, "trial") or "best") == "best"
+        if by_points and shared.definition.is_whole and (words := doubt(shared.optuna, shared.definition.rules())):
+            print(f"note:  {words}", flush=True)
+        data = shared.definition.data
+        there = data | {"options": data["options"] | shared.here}  # where they lay for whoever made the study
+        arguments = [*config.of_study(there, shared.definition.competition, arguments), *arguments]
+    settings: config.Train = config.load("train", arguments)
+    if study:
+        settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
+    candidate, name = _candidate(settings, which if study else None, arguments)
+    folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
+    line = f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"
+    config.say_next(line + config.carried(arguments, "runs"))
+
+
+def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tuple[Any, str]:
+    """Return the candidate that is to be trained, and a name for its run."""
+    from harness.record.candidate import of_model, side_px_of_model
+    from harness.record.run_folder import read_candidate
+    from harness.search.attributes import candidate_of
+
+    named = [n for n in ("study", "candidate", "model") if getattr(settings, n)]
+    if len(named) != 1:
+        raise HarnessError(
+            f"train: {' and '.join(named) or 'nothing'} given",
+            "give one of study=NAME, candidate=FILE, model=FILE or NAME; --help shows examples",
+        )
+    if settings.resolution_px and not settings.model:
+        raise HarnessError(
+            f"resolution_px={settings.resolution_px}: is of model=FILE alone; a candidate has its own input size",
+            "leave it out, or write another resolution_px into a copy of the candidate's file",
+        )
+    if settings.trial != "best" and not settings.study:
+        raise HarnessError(
+            f"trial={settings.trial}: is of study=NAME alone", "leave it out, or name the study that the trial is of"
+        )
+    if settings.study:
+        return candidate_of(trial), ""
+    if settings.candidate:
+        path = Path(settings.candidate)
+        return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
+    path = config.model_file(settings.model, arguments)
+    raw = config.read_yaml(path)
+    own_px = side_px_of_model(raw, path)
+    resolution_px = settings.resolution_px or own_px or int(settings.data.get("side_px", 32))
+    if own_px:
+        chosen = "" if resolution_px == own_px else f"; trained at {resolution_px} px, as resolution_px says"
+        print(f"input size: {own_px} px, as {path} says{chosen}")
+    return of_model(raw, path, resolution_px), path.stem
+
+
+def _train(settings: config.Train, candidate: Any, name: str) -> Path:
+    """Train it, print what came of it, and return its folder."""
+    import torch
+
+    from harness.data import overview
+    from harness.data.loader import fitting_batch
+    from harness.data.sets import load as load_data
+    from harness.track.mirror import check, mirrored
+    from harness.train import final
+    from harness.train.device import device_of
+    from harness.train.precision import fixed
+    from harness.train.start import source
+
+    check(settings.track)
+    check_threads(settings.competition.threads)  # now: the result is timed at the end
+    used, words = threads(settings.threads)
+    if words:
+        print(words)
+    torch.set_num_threads(used)
+    change = {k: v for k, v in asdict(settings.recipe).items() if v is not None and k != "lr"}
+    recipe = replace(candidate.recipe, **change)
+    if settings.recipe.lr is not None:
+        recipe = replace(recipe, optimizer=recipe.optimizer | {"lr": settings.recipe.lr})
+    augment = replace(candidate.augment, **{k: v for k, v in asdict(settings.augment).items() if v is not None})
+    weights = source(Path(settings.weights)) if settings.weights else candidate.weights
+    recipe = replace(recipe, start="he") if weights else recipe  # as the weights are
+    data_name, options = config.data_options(settings.data)
+    dataset = load_data(data_name, options)
+    overview.show(dataset)
+    count = len(dataset.train) + (0 if settings.hold_out else len(dataset.validation))
+    if (batch := fitting_batch(recipe.batch, count)) < recipe.batch:
+        print(f"note:  recipe.batch={recipe.batch} is lowered to {batch}: {count} images, an epoch would be one step")
+        recipe = replace(recipe, batch=batch)
+    candidate = replace(candidate, recipe=recipe, augment=augment, weights=weights)
+    folder = Path(settings.runs) / "final" / name
+    plan = final.Plan(
+        candidate=candidate, dataset=dataset, data_options=asdict(options),
+        competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
+        precision=fixed(settings.layout, settings.dtype), threads=used, hold_out=settings.hold_out,
+        folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
+        measure_patience_s=settings.measure.patience_s,
+    )  # fmt: skip
+    group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
+    with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
+        run = final.train(plan, mirror)
+    cost, f1 = run.metrics.cost, run.metrics.f1
+    speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"
+    size = f"{cost.macs / 1e6:.2f} MMACs, {cost.parameters:,} parameters"
+    print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + ("" if f1 is None else f", F1 {f1:.4f}"))
+    return folder
