@@ -15,20 +15,23 @@ images; less where classes are rare. Where the number of images isn't known eith
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from harness.judge.bootstrap import DRAWS
 from harness.rules.competition import Competition
-from harness.rules.formulas import Figures, points_of_arrays
+from harness.rules.formulas import Figures, formula_of, points_of_arrays
 from harness.seed import generator
 
 CERTAIN = 0.995
 """Share of the draws in which the same entry must be ahead."""
 ENDS = (0.025, 0.975)
 """Quantiles of the interval of points that is shown."""
+CONFIRMED = 1.5
+"""Two are apart for good if they still are were their times so much more uncertain than measured: who is only just told
+apart may not be after the next measurement, and ranks would flip."""
 HALF = 1.96
 """Standard deviations from the middle of a 95 % interval to its ends."""
 PRIOR = 2
@@ -90,6 +93,36 @@ def groups(points: np.ndarray) -> list[int]:
             leader = place
         ranks.append(leader + 1)
     return ranks
+
+
+def touching(rules: Competition, entries: Sequence[Measured]) -> list[tuple[int, int]]:
+    """Return which pairs of entries to time again: each as its place and that of the leader it was held against.
+
+    Those whose ranks touch, shared or only just not, and whom time can part: at those ends of their times' intervals
+    that do it best they would be told apart. Where F1 is too uncertain for that, no timing helps. (By a formula that
+    scores whole boards one entry's end tells nothing; there all that touch are named.)
+
+    entries: in order, the best first; so are the pairs.
+    """
+    ranks = groups(list(drawn(rules, entries)))
+    unsure = drawn(rules, [_within(e, e.ratio / e.ratio_low, e.ratio_high / e.ratio, CONFIRMED) for e in entries])
+    fast, slow = (drawn(rules, [_exactly(e, getattr(e, end)) for e in entries]) for end in ("ratio_low", "ratio_high"))
+    whole = formula_of(rules).score is None
+
+    def parted(a: int, b: int) -> bool:
+        return whole or apart(fast[a], slow[b]) or apart(slow[a], fast[b])
+
+    pairs = [(place, ranks[place - 1] - 1) for place in range(1, len(entries))]
+    return [(a, b) for a, b in pairs if not apart(unsure[a], unsure[b]) and parted(a, b)]
+
+
+def _within(entry: Measured, below: float, above: float, wider: float) -> Measured:
+    """Let an entry's time err by so much more. below, above: how far its interval reaches, as factors."""
+    return replace(entry, ratio_low=entry.ratio / below**wider, ratio_high=entry.ratio * above**wider)
+
+
+def _exactly(entry: Measured, ratio: float) -> Measured:
+    return replace(entry, ratio=ratio, ratio_low=ratio, ratio_high=ratio)
 
 
 def _f1(entry: Measured) -> np.ndarray:

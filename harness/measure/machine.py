@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "optuna", "albumentations", "numpy", "wandb")
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""The package of each engine that may time."""
 
 
 def cpu_name() -> str:
@@ -50,4 +54,14 @@ def versions() -> dict[str, str]:
 
     from harness import __version__
 
-    return {"harness": __version__} | {name: metadata.version(name) for name in PACKAGES}
+    installed = {dist.metadata["Name"] for dist in metadata.distributions(name="openvino")}
+    return {"harness": __version__} | {name: metadata.version(name) for name in (*PACKAGES, *installed)}
+
+
+def kind_of(machine: Mapping[str, Any], runtime: str) -> tuple[str, ...]:
+    """Say what kind of machine a time was taken on: of one kind alone are times measurements of the same thing.
+
+    machine: of `machine`, with `versions`. runtime: the engine that was timed. Processor, system, engine's version.
+    """
+    version = machine.get("versions", {}).get(ENGINES.get(runtime, runtime), "")
+    return str(machine.get("cpu", "")), str(machine.get("system", "")), f"{runtime} {version}".rstrip()
