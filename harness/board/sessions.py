@@ -167,10 +167,10 @@ def _claimed(connection: sa.Connection, session: int) -> Claim:
 
 
 def _reap(connection: sa.Connection) -> None:
-    """End the sessions of dead judges."""
+    """End the sessions of dead judges, who may come back and not know."""
     query = sa.select(Session.__table__).where(lease.silent(connection, LEASES)).limit(1)
     while row := lease.first(connection, LEASES, query.with_for_update(skip_locked=True)):
-        lost = {"state": "FAIL", "reason": "lost", **NO_LEASE}
+        lost = {"state": "FAIL", "reason": "lost", "fence": row["fence"] + 1, **NO_LEASE}
         connection.execute(sa.update(Session).where(Session.id == row["id"]).values(lost))
 
 
