@@ -258,7 +258,7 @@ def work(arguments: list[str], as_json: bool) -> None:
 
         worker.work(
             engine, root, hosted, dataset, Path(settings.runs) / "reference",
-            judge=partial(judge, latency_s=settings.latency_s),
+            judge=partial(judge, latency_s=settings.latency_s, patience_s=settings.measure.patience_s),
             retime=partial(retime, latency_s=settings.latency_s), lease_s=settings.lease_s,
             sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip

@@ -96,7 +96,7 @@ def score(arguments: list[str], as_json: bool) -> None:
         verdict = judge(
             folder, dataset, settings.competition, place / "reference", published=names_of(dataset.test.pixels),
             sandbox=settings.sandbox, debug=dataset.hidden, latency_s=settings.latency_s,
-            progress=lambda stage: line.update(f"judging: {stage}"),
+            patience_s=settings.measure.patience_s, progress=lambda stage: line.update(f"judging: {stage}"),
         )  # fmt: skip
     if not dataset.hidden:
         local.record(engine, entry, verdict, settings.competition)
@@ -182,7 +182,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")
     rows = []
     for f in files:
-        runtime, latency = timed(f, reference, competition, settings.latency_s)
+        runtime, latency = timed(f, reference, competition, settings.latency_s, patience_s=settings.measure.patience_s)
         whole_ms = end_to_end(f, competition.threads, runtime=runtime)
         rows.append({"file": str(f), "runtime": runtime, "macs": macs_of_onnx(f), "end_to_end_ms": round(whole_ms, 6)})
         rows[-1] |= latency.to_dict()

@@ -26,7 +26,7 @@ from harness.measure.cost import parameters_of_onnx
 from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
-from harness.measure.process import check_quiet
+from harness.measure.process import PATIENCE_S, check_quiet
 from harness.measure.quality import f1_by_class
 from harness.measure.result import result
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
@@ -64,6 +64,7 @@ def judge(
     sandbox: Mode = "strict",
     debug: bool = False,
     latency_s: float = LATENCY_S,
+    patience_s: float = PATIENCE_S,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
@@ -73,7 +74,8 @@ def judge(
     it both parts are all of them. published: names of the test images in a team's copy, as `data.published` gives
     them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the validation images, whose labels
     everybody has, with F1 by class; the test images are for `agreement` alone. latency_s: the most that timing takes,
-    about. progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+    about; patience_s: how much longer while something else shares the processor. progress: is told each of `STAGES`
+    when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
@@ -96,7 +98,7 @@ def judge(
     checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
-    latency, witnesses = timing.measure(duel, latency_s)
+    latency, witnesses = timing.measure(duel, latency_s, patience_s)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
     if debug:
@@ -133,13 +135,15 @@ def retime(
     published: Sequence[str] = (),
     sandbox: Mode = "strict",
     latency_s: float = LATENCY_S,
+    patience_s: float = 0.0,
     program: Path = RUNNER,
 ) -> Session:
     """Time an entry that was judged before once more: in the same sandbox, by the same loop, with the same audits.
 
     Its images are new private copies, and what it answers for them is what it must answer while it is timed.
 
-    runtime: the engine that it was timed by. The others are as `judge`'s.
+    runtime: the engine that it was timed by. patience_s: none as a rule, for another minute is as good, and an entry
+    may come in meanwhile. The others are as `judge`'s.
 
     Raises:
         Refused: the entry breaks a rule, now.
@@ -152,7 +156,7 @@ def retime(
     shown = _copied(dataset)
     logits, _ = _scored(entrant, shown, entry, dataset)
     duel = _against(entrant, reference, competition, shown, entry).by(runtime)
-    latency, witnesses = timing.measure(duel, latency_s)
+    latency, witnesses = timing.measure(duel, latency_s, patience_s)
     checks = _audited(shown, logits, witnesses, competition.threads)
     check_quiet(folder / MODEL, latency)
     return Session(

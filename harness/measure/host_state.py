@@ -13,6 +13,8 @@ AGREE = 0.04
 """How far, as a share, both rulers may differ in how much slower they are, if it is to be the processor's clock."""
 LOWEST = 0.1
 """The quantile of the rulers' times that stands for a process."""
+LOW_END = 0.05
+"""The quantile that stands for a measurement, when the best times of a machine are looked for."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,8 @@ def clean(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best, slo
     """
     rulers = np.maximum(np.asarray(chain_ms) / best.chain_ms, np.asarray(vector_ms) / best.vector_ms)
     return np.maximum(rulers[:-1], rulers[1:]) <= (1 + TOLERANCE) * slow
+
+
+def lowest(chain_ms: Sequence[float], vector_ms: Sequence[float]) -> Best:
+    """Return the low end of both rulers' times: not the lowest, which is the clock's own luck."""
+    return Best(float(np.quantile(chain_ms, LOW_END)), float(np.quantile(vector_ms, LOW_END)))
