@@ -24,13 +24,17 @@ from harness.parent import die_with
 from harness.runtime.engines import load
 from harness.runtime.onnx import input_shape
 
+WARM_RUNS = 6
+LOOK_S = 0.005
+"""Between two runs of the rulers, when they alone are looked at."""
+
 
 def main() -> None:
     """Read a job as JSON from stdin, do it, write the result as JSON to the path it names."""
     job = json.load(sys.stdin)
     die_with(job["parent"], signal.SIGKILL)
     pin(job["threads"])
-    verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end}[job["verb"]]
+    verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end, "look": look}[job["verb"]]
     Path(job["result"]).write_text(json.dumps(_answer(verb, job)))
 
 
@@ -166,6 +170,18 @@ def _seen() -> dict[str, float]:
         "steal_s": steal_s(),
         "interruptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
     }
+
+
+def look(job: dict) -> dict:
+    """Run the rulers every few milliseconds; return rows of seconds, chain ms and vector ms."""
+    ruler, rows, begin = rulers(), [], time.monotonic()
+    best = Best(**job["best"]) if job["best"] else calibrate(ruler)
+    while (at_s := time.monotonic() - begin) < job["seconds"]:
+        for _ in range(WARM_RUNS):  # who has slept finds everything cold
+            ruler()
+        rows.append([round(at_s, 4), *ruler()])
+        time.sleep(LOOK_S)
+    return {"rows": rows, "best": asdict(best)}
 
 
 def end_to_end(job: dict) -> dict:

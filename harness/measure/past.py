@@ -40,13 +40,14 @@ LEAST_APART = 0.001
 
 @dataclass(frozen=True)
 class Past:
-    """A machine's earlier measurements, oldest first.
+    """A machine's earlier measurements, oldest first, and what `assessment` found last, with `when`.
 
     Each: `when` (s since 1970), `chain_ms` and `vector_ms` (the low end of the rulers), and, where it was clean, `of`
     (which reference, timed how), `reference` (log of its time over the ruler's) and `error` (its standard error).
     """
 
     measurements: tuple[dict[str, Any], ...]
+    assessment: dict[str, Any] | None = None
 
     @property
     def best(self) -> Best | None:
@@ -82,11 +83,12 @@ def key(reference: Path, threads: int, clock: str) -> str:
 def read(file: Path) -> Past:
     """Read what is known; a file that is missing or damaged tells nothing."""
     try:
-        found = json.loads(file.read_text())["measurements"]
-        kept = [m for m in found if time.time() - m["when"] < AGE_S and m["chain_ms"] > 0 and m["vector_ms"] > 0]
-    except (OSError, ValueError, KeyError, TypeError):
-        kept = []
-    return Past(tuple(kept))
+        found = json.loads(file.read_text())
+        rows = [m for m in found["measurements"] if time.time() - m["when"] < AGE_S]
+        kept = [m for m in rows if m["chain_ms"] > 0 and m["vector_ms"] > 0]
+        return Past(tuple(kept), found.get("assessment"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what damage can do to a file of JSON
+        return Past(())
 
 
 def add(file: Path, of: str, latency: Latency) -> None:
@@ -98,10 +100,19 @@ def add(file: Path, of: str, latency: Latency) -> None:
     row: dict[str, Any] = {"when": time.time()} | asdict(best)
     if latency.is_clean:
         row |= dict(zip(("reference", "error"), latency.reference, strict=True)) | {"of": of}
-    measurements = [*read(file).measurements, row][-KEPT:]
+    known = read(file)
+    _write(file, Past((*known.measurements, row)[-KEPT:], known.assessment))
+
+
+def note(file: Path, assessment: dict[str, Any]) -> None:
+    """Remember what was found of the machine as a whole."""
+    _write(file, Past(read(file).measurements, assessment | {"when": time.time()}))
+
+
+def _write(file: Path, known: Past) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(file, {"measurements": measurements})
+        files.write_json(file, asdict(known))
     except OSError as e:  # the measurement itself is none the worse
         logging.getLogger(__name__).warning("%s can't be written (%s): the next measurement knows less", file, e)
 

@@ -73,6 +73,15 @@ def measure(
     return latency
 
 
+def look(seconds: float) -> tuple[list[list[float]], Best]:
+    """Watch the rulers for so long; return rows of seconds, chain ms and vector ms, and this machine's best."""
+    with alone(), tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        known = past.read(past.path()).best
+        job = {"verb": "look", "model": "rulers", "threads": 1, "best": asdict(known) if known else None}
+        raw = _child(job | {"seconds": seconds}, folder, timeout_s=60 + 2 * seconds)
+    return raw["rows"], Best(**raw["best"])
+
+
 def latency_of(raw: dict[str, Any], waited_s: float, threads: int, best: Best, apart: float) -> Latency:
     """Build a latency from what `paired_timing.repeated` returns."""
     seen = {name: round(value, 3) for name, value in raw["seen"].items()}
