@@ -182,7 +182,7 @@ def test_entries_whose_ranks_touch_are_timed_again_until_they_part(engine: Engin
     assert audit.audit(engine).wrong == []
 
 
-SEEDS = 8
+SEEDS = 5
 TRUE = {1: 1.0, 2: 1.02}
 
 
@@ -225,7 +225,7 @@ def drawn(random: np.random.Generator, number: int) -> float:
 def test_ranks_part_as_time_goes_by_and_dont_flip(monkeypatch: pytest.MonkeyPatch) -> None:
     """They change once at most, and nearly all end right. The control is a board by the newest measurement alone.
 
-    Takes some seconds: 16 competitions, of up to 15 measurements each.
+    Takes some seconds: 10 competitions, of up to 15 measurements each.
     """
     engine = store.open("sqlite://")
     changes, ends = lives(engine, monkeypatch, forget=False)
