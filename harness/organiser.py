@@ -177,6 +177,9 @@ def submissions(arguments: list[str], as_json: bool) -> None:
     mine = teams.find(engine, settings.team).id if settings.team else None
     listed = entries.of(engine, hosted, mine, settings.last)
     _show(terminal.entries(hosted, listed), [e.to_dict() for e in listed], as_json)
+    sessions = terminal.sessions(listed)
+    if sessions is not None and not as_json:
+        _show(sessions, [], as_json)
 
 
 def show_log(arguments: list[str], as_json: bool) -> None:
@@ -268,12 +271,13 @@ def work(arguments: list[str], as_json: bool) -> None:
     engine.dispose()  # processes that begin here share no connection: each makes its own, and waits for the database
 
     def judging(stop: threading.Event) -> None:
-        from harness.judge.judge import judge
+        from harness.judge.judge import judge, retime
 
         worker.work(
             engine, root, hosted, dataset, Path(settings.runs) / "reference",
             judge=partial(judge, latency_s=settings.latency_s, patience_s=settings.measure.patience_s),
-            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
+            retime=partial(retime, latency_s=settings.latency_s), lease_s=settings.lease_s,
+            sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 
     how = f"{settings.workers} at a time, {given()}, sandbox={settings.sandbox}"

@@ -20,7 +20,7 @@ def taking(ms: float) -> Latency:
     return Latency.of([[[[ms] * 10, [ms] * 10, [1.0] * 10, [1.0] * 10]]] * 3, machine={"cpu": "x", "cores": 2})
 
 
-def judges_clock(takes_ms: Mapping[str, float]) -> Callable[[Duel, float], tuple[Latency, list[Witness]]]:
+def judges_clock(takes_ms: Mapping[str, float]) -> Callable[..., tuple[Latency, list[Witness]]]:
     """Return what stands in for `judge.timing.measure`: an honest entry that takes so long, by engine."""
 
     def measure(duel: Duel, seconds: float, patience_s: float = 0.0) -> tuple[Latency, list[Witness]]:

@@ -1,4 +1,4 @@
-"""The organiser's audit: is the log whole, and do entries and verdicts say what it says?"""
+"""The organiser's audit: is the log whole, and do entries, verdicts and sessions say what it says?"""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from sqlalchemy import Engine
 
 from harness.board import log, store
 from harness.board.log import LogRow
-from harness.board.tables import Entry, Judgement
+from harness.board.tables import Entry, Judgement, Session
 
 FIGURES = ("f1", "f1_public", "f1_private", "ratio", "ratio_low", "ratio_high", "latency_ms", "macs", "size_bytes")
 """What is compared of each verdict."""
+OF_SESSIONS = ("ratio", "ratio_low", "ratio_high", "latency_ms", "latency_low_ms", "latency_high_ms")
+"""What is compared of each session."""
 KEPT = ("predicted", "f1_draws", "f1_public_draws", "f1_private_draws")
 """What the judge keeps of each test image, of which ranks hang: the log has its hash."""
 
@@ -30,12 +32,12 @@ class Found:
 
 
 def audit(engine: Engine, head: str = "") -> Found:
-    """Check the chain, then entries and verdicts against it. head: a hash that was noted earlier."""
-    lines, entries, verdicts = store.look(engine, _read)
+    """Check the chain, then entries, verdicts and sessions against it. head: a hash that was noted earlier."""
+    lines, entries, verdicts, sessions = store.look(engine, _read)
     bad = log.verify(lines, head)
     wrong = [] if bad is None else [f"row {bad.row} of the log {bad.why}"]
     if bad is None:
-        wrong = [*_entries(lines, entries), *_verdicts(lines, verdicts)]
+        wrong = [*_entries(lines, entries), *_verdicts(lines, verdicts), *_sessions(lines, sessions, entries)]
     return Found(len(lines), lines[-1].hash if lines else "", wrong)
 
 
@@ -44,12 +46,17 @@ def kept_sha256(row: Mapping[str, Any]) -> str:
     return log.digest([row[name] for name in KEPT])
 
 
-def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Sequence[Any]]:
-    stored = sa.select(Entry.id, Entry.content).where(Entry.kind != "local").order_by(Entry.id)
+def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Sequence[Any], Sequence[Any]]:
+    columns = (Entry.id, Entry.content, Entry.verdict_id, Entry.session_id)
+    stored = sa.select(*columns).where(Entry.kind != "local").order_by(Entry.id)
     figures = [getattr(Judgement, name) for name in (*FIGURES, *KEPT)]
     judged = sa.select(Judgement.id, Judgement.entry_id, *figures).join(Judgement.entry).where(Entry.kind != "local")
     entries = connection.execute(stored).mappings().all()
-    return log.read(connection), entries, connection.execute(judged.order_by(Judgement.id)).mappings().all()
+    verdicts = connection.execute(judged.order_by(Judgement.id)).mappings().all()
+    own = [getattr(Session, name) for name in OF_SESSIONS]
+    counted = sa.select(Session.id, Session.verdict_id, Session.timed, Session.pooled, *own)
+    counted = counted.where(Session.state == "COMPLETE").order_by(Session.id)
+    return log.read(connection), entries, verdicts, connection.execute(counted).mappings().all()
 
 
 def _entries(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
@@ -71,6 +78,28 @@ def _verdicts(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
         *(f"verdict {n}: isn't in the log" for n in found.keys() - logged.keys()),
         *(f"verdict {n} on entry {found[n]['entry_id']}: was changed" for n in sorted(differ)),
     ]
+
+
+def _sessions(lines: Sequence[LogRow], stored: Sequence[Any], entries: Sequence[Any]) -> list[str]:
+    """Hold what was timed again, and which session each entry counts, against the log."""
+    logged = {d["session"]: d for d in _details(lines, "retime")}
+    found = {row["id"]: _told(row) for row in stored}
+    latest = {told["verdict"]: number for number, told in sorted(logged.items())}
+    others = [row["id"] for row in entries if row["session_id"] != latest.get(row["verdict_id"])]
+    return [
+        *(f"session {n}: was counted and is missing" for n in logged.keys() - found.keys()),
+        *(f"session {n}: isn't in the log" for n in found.keys() - logged.keys()),
+        *(f"session {n}: was changed" for n in sorted(found.keys() & logged.keys()) if found[n] != _of_log(logged[n])),
+        *(f"entry {n}: counts another session than the latest" for n in others),
+    ]
+
+
+def _told(row: Any) -> list[Any]:
+    return [row["verdict_id"], row["timed"], row["pooled"], {name: row[name] for name in OF_SESSIONS}]
+
+
+def _of_log(told: dict[str, Any]) -> list[Any]:
+    return [told["verdict"], told["timed"], told["pooled"], told["own"]]
 
 
 def _same(row: Any, told: dict[str, Any]) -> bool:

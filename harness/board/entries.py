@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +13,7 @@ from sqlalchemy import Engine
 
 from harness.board import store
 from harness.board.competitions import Hosted
-from harness.board.tables import Entry, Judgement, Team
+from harness.board.tables import Entry, Judgement, Session, Team
 from harness.rules.formulas import Figures, formula_of, points
 
 STORED = (
@@ -23,8 +25,30 @@ MEASURED = (
     "agreement", "checks", "sandbox", "seconds",
 )  # fmt: skip
 
+OF_TIME = ("ratio", "ratio_low", "ratio_high", "latency_ms", "latency_low_ms", "latency_high_ms")
+"""What each session has of its own."""
 LABELLED = ("perturbed",)
 """Checks whose figures tell of the labels, finer than the Ladder does: shown after the close."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One session in which an entry was timed: the first is its verdict's.
+
+    at: when it began, or the verdict was given; seconds since 1970. cpu, engine: that it was timed on. reason: why it
+    doesn't count; None where it does, and only then there are figures: of this session alone.
+    """
+
+    at: float
+    cpu: str | None
+    engine: str | None
+    reason: str | None
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    latency_ms: float | None
+    latency_low_ms: float | None
+    latency_high_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +57,9 @@ class EntryView:
 
     team: its name. created: when it came in, seconds since 1970. ahead: how many are before it in the queue; None
     unless it waits. f1, points: of the public part, None where the Ladder tells nothing; of the validation images for a
-    debug entry. f1_private, points_private: None until the competition is closed. judged: ISO 8601.
+    debug entry. f1_private, points_private: None until the competition is closed. judged: ISO 8601. timed: in how many
+    sessions its time was taken, of which the figures of time are pooled; None without a verdict. sessions: each of
+    them, and those that came to nothing, the oldest first.
     """
 
     id: int
@@ -71,6 +97,8 @@ class EntryView:
     checks: dict[str, dict[str, Any]] | None
     sandbox: str | None
     seconds: float | None
+    timed: int | None
+    sessions: list[Timing]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -99,12 +127,30 @@ def _read(engine: Engine, hosted: Hosted, which: sa.ColumnElement[bool], limit: 
     measured = [getattr(Judgement, name) for name in MEASURED]
     query = sa.select(
         *stored, *measured, Entry.f1_shown, Judgement.f1, Judgement.f1_private, Judgement.created.label("judged"),
-        Team.name.label("team"), _ahead().label("ahead"),
+        Team.name.label("team"), _ahead().label("ahead"), Entry.verdict_id, Session.timed, Session.pooled,
+        Judgement.machine, Judgement.samples["runtime"].as_string().label("runtime"),
     )  # fmt: skip
     query = query.join(Team, Team.id == Entry.team_id).outerjoin(Judgement, Judgement.id == Entry.verdict_id)
+    query = query.outerjoin(Session, Session.id == Entry.session_id)
     query = query.where(Entry.competition_id == hosted.id, which).order_by(Entry.id.desc()).limit(limit)
-    rows: Sequence[Any] = store.look(engine, lambda c: c.execute(query).mappings().all())
-    return [_view(hosted, row) for row in rows]
+
+    def act(connection: sa.Connection) -> list[EntryView]:
+        rows = connection.execute(query).mappings().all()
+        again = _again(connection, [row["verdict_id"] for row in rows if row["verdict_id"]])
+        return [_view(hosted, row, again[row["verdict_id"]]) for row in rows]
+
+    return store.look(engine, act)
+
+
+def _again(connection: sa.Connection, verdicts: Sequence[int]) -> Mapping[int, list[Any]]:
+    """Read the sessions that have ended in which these verdicts' times were taken again, by verdict."""
+    figures = [getattr(Session, name) for name in OF_TIME]
+    query = sa.select(Session.verdict_id, Session.begun, Session.reason, Session.machine, *figures)
+    query = query.where(Session.verdict_id.in_(verdicts), Session.state != "RUNNING").order_by(Session.id)
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in connection.execute(query).mappings():
+        found[row["verdict_id"]].append(row)
+    return found
 
 
 def _ahead() -> sa.ScalarSelect[int]:
@@ -117,17 +163,35 @@ def _ahead() -> sa.ScalarSelect[int]:
     return counted.scalar_subquery()
 
 
-def _view(hosted: Hosted, row: Any) -> EntryView:
+def _view(hosted: Hosted, row: Any, again: Sequence[Any]) -> EntryView:
+    sessions = _timings(row, again)
+    row = dict(row) | (row["pooled"] or {})
     f1 = {"scored": row["f1_shown"], "debug": row["f1"]}.get(row["kind"])
     hidden = row["f1_private"] if row["kind"] == "scored" and hosted.closed else None
     return EntryView(
         **{name: row[name] for name in (*STORED, *MEASURED, "team", "judged")} | {"checks": _checks(hosted, row)},
+        timed=None if row["judged"] is None else row["timed"] or 1,
+        sessions=sessions,
         ahead=row["ahead"] if row["state"] == "WAITING" else None,
         f1=f1,
         points=_points(hosted, row, f1),
         f1_private=hidden,
         points_private=_points(hosted, row, hidden),
     )
+
+
+def _timings(row: Any, again: Sequence[Any]) -> list[Timing]:
+    """List a verdict's own session, and those of later."""
+    if row["judged"] is None:
+        return []
+    first = {"begun": datetime.fromisoformat(row["judged"]).timestamp(), "reason": None}
+    return [
+        Timing(
+            at=one["begun"], cpu=(one["machine"] or {}).get("cpu"), engine=row["runtime"], reason=one["reason"],
+            **{name: one[name] for name in OF_TIME},
+        )
+        for one in ({**row, **first}, *again)
+    ]  # fmt: skip
 
 
 def _checks(hosted: Hosted, row: Any) -> dict[str, dict[str, Any]] | None:

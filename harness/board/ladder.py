@@ -3,8 +3,12 @@
 An entry is shown when it beats its team's best shown one even with its F1 lowered by a step; what is shown then is its
 F1 rounded to the step. At equal speed this is the rule of Blum and Hardt for F1; a faster entry may be shown with less
 F1, where the formula thinks the more of it. Of all other entries the board says only that they aren't better.
-It chooses among a team's own entries, and takes the time as it was measured: time is no secret, and which of two equal
-entries stands for their team is of no account. Between teams `judge.comparison` decides, which knows the errors.
+It chooses among a team's own entries, and takes the time as it was measured when an entry was judged, for ever: time
+is no secret, and which of two equal entries stands for their team is of no account. An entry that is timed again
+(`board.sessions`) isn't held against the others again: each new time would ask anew whether its exact F1 is over a
+threshold, which the clock's noise has moved a little, and some such answers tell F1 finer than a step. So what is shown
+of F1 and which entry stands never change by it; points, intervals and ranks between teams do, and hang on nothing but
+times and the F1 that was shown. Between teams `judge.comparison` decides, which knows the errors.
 Source: A. Blum, M. Hardt, The Ladder: A Reliable Leaderboard for Machine Learning Competitions, ICML 2015, algorithm 1
 """
 

@@ -141,7 +141,8 @@ def finish(engine: Engine, claim: Claim, verdict: Verdict, patience_s: float | N
         figures = {name: getattr(verdict, name) for name in FIGURES}
         row = {"entry_id": claim.entry, "terms": hosted.terms, **figures}
         number = connection.execute(sa.insert(Judgement).values(row)).inserted_primary_key[0]
-        connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(verdict_id=number))
+        counts = {"verdict_id": number, "session_id": None}  # what was timed again was the verdict of before
+        connection.execute(sa.update(Entry).where(Entry.id == claim.entry).values(counts))
         if claim.kind == "scored":
             _rank(connection, hosted, claim, verdict, before is not None)
         told = {name: figures[name] for name in figures if name not in BULKY}

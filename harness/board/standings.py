@@ -7,14 +7,18 @@ Ranks: entries are sorted by points, equal ones by when they came in, and share 
   labels but what the Ladder has told already, so that ranks and intervals tell no more of them than it does.
 - on the public board without the Ladder, which tells the exact F1: the draws of the public images.
 - on the private board, after the close: the draws of the private images.
+
+Time is that of all sessions in which an entry was timed (`board.sessions`), pooled.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,10 +27,10 @@ from sqlalchemy import Engine
 
 from harness.board import competitions, store
 from harness.board.competitions import Hosted
-from harness.board.tables import Entry, Judgement, Team
+from harness.board.tables import Entry, Judgement, Session, Team
 from harness.judge import comparison
 from harness.judge.bootstrap import f1_of_text
-from harness.judge.comparison import Measured
+from harness.judge.comparison import Measured, Past
 from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, direction, points_of_board
 
@@ -40,7 +44,7 @@ class Place:
 
     rank: from 1, shared by those that can't be told apart; None for a baseline. low, high: of the points' 95 %
     interval. f1: of the board's part of the test images. entry: that stands for the team. created: when it came in,
-    seconds since 1970. entries: that the team has had, scored ones.
+    seconds since 1970. entries: that the team has had, scored ones. timed: in how many sessions its time was taken.
     """
 
     rank: int | None
@@ -64,6 +68,15 @@ class Place:
     size_bytes: int
     created: float
     entries: int
+    timed: int = 1
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A board's places with what they were ranked by, by entry."""
+
+    places: list[Place]
+    measured: dict[int, Measured]
 
 
 def public(engine: Engine, hosted: Hosted) -> list[Place]:
@@ -81,6 +94,11 @@ def private(engine: Engine, hosted: Hosted) -> list[Place]:
 
 def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Place]:
     """Rank the teams by the public or the private part, within the transaction that read the competition."""
+    return compare(connection, hosted, of_public).places
+
+
+def compare(connection: sa.Connection, hosted: Hosted, of_public: bool) -> Compared:
+    """Rank the teams as `read` does, and return what they were compared by, too."""
     rules = hosted.competition
     rows, entries = _read(connection, hosted, of_public)
     picked = set() if of_public else {row["team_id"] for row in rows if row["picked"]}
@@ -93,14 +111,29 @@ def read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> list[Pla
     best: dict[int, Place] = {}
     for place in ordered(places, rules):
         best.setdefault(place.team_id, place)
-    return ranked(list(best.values()), drawn, rules)
+    by_entry = dict(zip((row["id"] for row in counting), measured, strict=True))
+    return Compared(ranked(list(best.values()), drawn, rules, by_entry), by_entry)
 
 
-def ranked(places: Sequence[Place], drawn: Mapping[int, np.ndarray], rules: Competition) -> list[Place]:
-    """Put places in order and give them ranks, baselines none. drawn: of each entry's points, by `comparison.drawn`."""
+def ranked(
+    places: Sequence[Place],
+    drawn: Mapping[int, np.ndarray],
+    rules: Competition,
+    measured: Mapping[int, Measured] | None = None,
+) -> list[Place]:
+    """Put places in order and give them ranks, baselines none.
+
+    drawn: of each entry's points, by `comparison.drawn`. measured: by entry; without it the times of before are
+    forgotten.
+    """
     inorder = ordered(places, rules)
     competing = [p for p in inorder if not p.baseline]
-    ranks = comparison.groups([drawn[p.entry] for p in competing])
+    draws = [drawn[p.entry] for p in competing]
+    ranks = (
+        comparison.groups(draws)
+        if measured is None
+        else comparison.ranked(rules, [measured[p.entry] for p in competing], draws)
+    )
     rank_of = {p.entry: rank for p, rank in zip(competing, ranks, strict=True)}
     return [replace(p, rank=rank_of.get(p.entry)) for p in inorder]
 
@@ -155,17 +188,36 @@ def _read(connection: sa.Connection, hosted: Hosted, of_public: bool) -> tuple[S
     query = sa.select(
         Entry.id, Entry.name, Entry.created, Entry.picked, Entry.team_id, Team.name.label("team"), Team.url,
         Team.baseline, f1.label("f1"), Judgement.id.label("verdict"), _draws(hosted, of_public).label("draws"),
-        *(getattr(Judgement, name) for name in SHOWN),
+        *(getattr(Judgement, name) for name in SHOWN), Judgement.created.label("judged"), Session.timed, Session.pooled,
     )  # fmt: skip
     query = query.join(Team, Team.id == Entry.team_id).join(Judgement, Judgement.id == Entry.verdict_id)
+    query = query.outerjoin(Session, Session.id == Entry.session_id)
     query = query.where(here, _standing(hosted, of_public), Entry.state != "FAIL")
     count = sa.select(Entry.team_id, sa.func.count()).where(here, Entry.kind == "scored").group_by(Entry.team_id)
-    rows = connection.execute(query).mappings().all()
+    rows = _remembering(connection, connection.execute(query).mappings().all())
     return rows, {team: number for team, number in connection.execute(count).all()}
+
+
+def _remembering(connection: sa.Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Give entries that were timed again the figures that count now, and those of before as `past`."""
+    again = [row["verdict"] for row in rows if row["timed"]]
+    columns = (Session.verdict_id, Session.created, Session.pooled)
+    query = sa.select(*columns).where(Session.verdict_id.in_(again), Session.state == "COMPLETE").order_by(Session.id)
+    later: dict[int, list[Past]] = defaultdict(list)
+    for number, created, pooled in connection.execute(query) if again else ():
+        later[number].append(_past(created, pooled))
+    pasts = [(_past(row["judged"], row), *later[row["verdict"]]) for row in rows]
+    return [dict(row) | (row["pooled"] or {}) | {"past": past} for row, past in zip(rows, pasts, strict=True)]
+
+
+def _past(created: str, figures: Mapping[str, Any]) -> Past:
+    ratios = (figures[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    return Past(datetime.fromisoformat(created).timestamp(), *ratios)
 
 
 def _measured(row: Any, images: int) -> Measured:
     return Measured(
+        past=row["past"],
         number=row["verdict"], f1=row["f1"], ratio=row["ratio"], ratio_low=row["ratio_low"],
         ratio_high=row["ratio_high"], macs=row["macs"], images=images,
         draws=None if row["draws"] is None else f1_of_text(row["draws"]),
@@ -187,6 +239,7 @@ def _places(
             low=min(score, float(low)),
             high=max(score, float(high)),
             entries=entries.get(row["team_id"], 0),
+            timed=row["timed"] or 1,
             **{name: row[name] for name in same},
         )
         for row, score, (low, high) in zip(rows, scores, ends, strict=True)

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 
 WHERE = "board.url"
 MIGRATIONS = Path(__file__).with_name("migrations")
-HEAD = "0004"
+HEAD = "0005"
 """The newest of the migrations."""
 VERSIONS = "harness_board_version"
 """Alembic's table; not its usual name, which Optuna's studies take in the same database."""

@@ -81,7 +81,8 @@ class Entry(Base):
 
     content: the hash of its files. state: WAITING, RUNNING, COMPLETE, FAIL. fence: counts the claims; an old holder's
     writes don't match. tries: judgements begun and not given back. charged: it counts against the quota of its day.
-    verdict_id: the latest. f1_shown: what the Ladder lets be seen. placed: it stands on the public board for its team.
+    verdict_id: the latest. session_id: the latest that counts of those in which that verdict's time was taken again;
+    none where it never was. f1_shown: what the Ladder lets be seen. placed: it stands on the public board for its team.
     """
 
     __tablename__ = "entries"
@@ -120,6 +121,7 @@ class Entry(Base):
     warned: Mapped[bool]
     picked: Mapped[bool]
     verdict_id: Mapped[int | None]
+    session_id: Mapped[int | None]
     f1_shown: Mapped[float | None]
     placed: Mapped[bool]
     verdicts: Mapped[list[Judgement]] = relationship(back_populates="entry")
@@ -164,6 +166,43 @@ class Judgement(Base):
     f1_public_draws: Mapped[str | None] = mapped_column(Text)
     f1_private_draws: Mapped[str | None] = mapped_column(Text)
     entry: Mapped[Entry] = relationship(back_populates="verdicts")
+
+
+class Session(Base):
+    """One more measurement of the time of an entry that has a verdict, which itself stays as it was given.
+
+    state: RUNNING (a judge holds it by a lease), COMPLETE (it counts), FAIL (it doesn't, by `reason`). begun: seconds
+    since 1970. host: the judge's. timed: how many measurements `pooled`, the figures that count since then, is of: the
+    verdict's own and all sessions up to this one. The other figures are this session's own.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_lease", "state", "lease_until"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id"), index=True)
+    state: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    begun: Mapped[float]
+    host: Mapped[str]
+    owner: Mapped[str | None] = mapped_column(String(200))
+    fence: Mapped[int]
+    lease_s: Mapped[float | None]
+    lease_until: Mapped[float | None]
+    warned: Mapped[bool]
+    timed: Mapped[int | None]
+    pooled: Mapped[dict[str, Any] | None]
+    ratio: Mapped[float | None]
+    ratio_low: Mapped[float | None]
+    ratio_high: Mapped[float | None]
+    latency_ms: Mapped[float | None]
+    latency_low_ms: Mapped[float | None]
+    latency_high_ms: Mapped[float | None]
+    checks: Mapped[dict[str, Any] | None]
+    samples: Mapped[dict[str, Any] | None]
+    machine: Mapped[dict[str, Any] | None]
+    created: Mapped[str | None] = mapped_column(String(32))
+    seconds: Mapped[float | None]
 
 
 class Board(Base):

@@ -39,27 +39,47 @@ def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
     """Draw the standings of a hosted competition. part: "public" or "private"."""
     title = f"{part} standings: {hosted.name} ({hosted.terms[:6]})"
     drawn = Table(
-        "rank", "team", "points", "interval", "F1", "ratio", "latency ms", "MB", "entries", "when", title=title
+        "rank", "team", "points", "interval", "F1", "ratio", "latency ms", "timed", "MB", "entries", "when", title=title
     )
     for p in places:
         drawn.add_row(
             "–" if p.rank is None else str(p.rank), p.team, f"{p.points:.4f}", f"{p.low:.4f} – {p.high:.4f}",
-            f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", f"{p.size_bytes / 1e6:.2f}", str(p.entries),
-            moment(p.created),
+            f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", times(p.timed), f"{p.size_bytes / 1e6:.2f}",
+            str(p.entries), moment(p.created),
         )  # fmt: skip
     return drawn
 
 
 def entries(hosted: Hosted, seen: Sequence[EntryView]) -> Table:
     """Draw entries, the newest first."""
-    columns = ("entry", "team", "name", "kind", "state", "tries", "F1 shown", "latency ms", "when", "reason")
+    columns = ("entry", "team", "name", "kind", "state", "tries", "F1 shown", "latency ms", "timed", "when", "reason")
     drawn = Table(*columns, title=f"submissions: {hosted.name}")
     for e in seen:
         state = f"{e.state} ({e.stage})" if e.stage else e.state
         figures = ["" if value is None else f"{value:.4g}" for value in (e.f1, e.latency_ms)]
         why = f"{e.reason}: {(e.message or '').splitlines()[0] if e.message else ''}" if e.reason else ""
-        drawn.add_row(str(e.id), e.team, e.name, e.kind, state, str(e.tries), *figures, moment(e.created), escape(why))
+        cells = (str(e.id), e.team, e.name, e.kind, state, str(e.tries), *figures, times(e.timed), moment(e.created))
+        drawn.add_row(*cells, escape(why))
     return drawn
+
+
+def sessions(seen: Sequence[EntryView]) -> Table | None:
+    """Draw each session of the entries that were timed again; None where none was."""
+    drawn = Table("entry", "when", "ratio", "interval", "latency ms", "on", title="timed again")
+    for e in seen:
+        for s in e.sessions if len(e.sessions) > 1 else ():
+            when, on = moment(s.at), f"{s.cpu}, {s.engine}" if s.cpu else ""
+            if s.reason is None:
+                ends = f"{s.ratio_low:.4g} – {s.ratio_high:.4g}"
+                drawn.add_row(str(e.id), when, f"{s.ratio:.4g}", ends, f"{s.latency_ms:.4g}", escape(on))
+            else:
+                drawn.add_row(str(e.id), when, "–", f"doesn't count: {escape(s.reason)}", "–", escape(on))
+    return drawn if drawn.row_count else None
+
+
+def times(timed: int | None) -> str:
+    """Say in how many sessions an entry was timed."""
+    return "" if timed is None else "once" if timed == 1 else f"{timed} times"
 
 
 def teams(listed: Sequence[Team]) -> Table:

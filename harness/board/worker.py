@@ -1,5 +1,7 @@
 """The judge's loop: claim an entry, judge it, have it counted; whatever ends this process, no entry is lost by it.
 
+While none waits, judged entries whose ranks touch are timed again (`board.idle`).
+
 A debug entry goes the same way, but is scored, timed and audited on the validation images, whose labels everybody has:
 so its team learns all that the judge found.
 """
@@ -11,26 +13,25 @@ import secrets
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from harness.board import competitions, files, queue
+from harness.board import competitions, files, idle, queue, sessions
 from harness.board.competitions import Hosted
 from harness.board.entries import LABELLED
+from harness.board.heartbeat import beating
 from harness.board.queue import Claim
 from harness.data.published import names_of
 from harness.data.split import Dataset
 from harness.database import Away
 from harness.errors import HarnessError
-from harness.record.verdict import Verdict
+from harness.record.verdict import Session, Verdict
 from harness.sandbox.refused import Refused
 
 LEASE_S = 60.0
-BEATS = 3  # in a lease
-POLL_S = 1.0
 PATIENT_S = 600.0
 """How long a verdict waits for a database that is away; then the entry is judged again."""
 LIMPING = 3
@@ -38,6 +39,7 @@ LIMPING = 3
 OURS = "the judge failed on it; it doesn't count against your quota, and the organiser can have it judged again"
 
 Judge = Callable[..., Verdict]
+Retime = Callable[..., Session]
 Report = Callable[[str], None]
 Judging = Callable[[Claim, Report], Verdict]
 
@@ -56,6 +58,7 @@ def work(
     worker: str = "",
     *,
     judge: Judge,
+    retime: Retime | None = None,
     lease_s: float = LEASE_S,
     sandbox: str = "strict",
     wait: bool = True,
@@ -65,8 +68,9 @@ def work(
     """Judge a competition's entries until `stop` is set; return how many were judged.
 
     root: of the files. cache: where the built reference network is kept. worker: another one for each process; made up
-    by default. judge: `judge.judge.judge`. wait: for further entries; else end where none waits. report: gets a
-    line of each entry. A KeyboardInterrupt gives the entry in hand back, and so does an error while `stop` is set.
+    by default. judge: `judge.judge.judge`. retime: `judge.judge.retime`; None for no timing again. wait: for further
+    entries; else end where none waits. report: gets a line of each entry. A KeyboardInterrupt gives the entry in hand
+    back, and so does an error while `stop` is set.
 
     Raises:
         HarnessError: the rules are such as nobody can judge by today, the data set isn't the competition's, or this
@@ -84,6 +88,17 @@ def work(
             public=public, published=published, sandbox=sandbox, debug=claim.kind == "debug", progress=progress,
         )  # fmt: skip
 
+    def timing(claim: sessions.Claim) -> Session:
+        rules = competitions.find(engine, hosted.name)
+        return retime(
+            files.folder(root, claim.content), dataset, rules.competition, cache, runtime=claim.runtime,
+            limits=rules.contest.limits(), published=published, sandbox=sandbox,
+        )  # fmt: skip
+
+    spend = partial(idle.spend, engine, hosted, worker, timing, lease_s=lease_s, sandbox=sandbox, stop=stop)
+    nothing_waits = (
+        partial(stop.wait, idle.POLL_S) if retime is None else idle.turns(partial(spend, report=report), stop)
+    )
     judged, failures = 0, set()
     while not stop.is_set():
         try:
@@ -93,7 +108,7 @@ def work(
                 judged += 1
                 failures = set() if well else failures | {claim.entry}
             elif wait:
-                stop.wait(POLL_S)
+                nothing_waits()
             else:
                 break
         except Away as e:
@@ -131,7 +146,7 @@ def _one(
     head = f"entry {claim.entry} ({claim.name})"
     well = True
     try:
-        with _beating(engine, claim, lease_s):
+        with beating(lambda: queue.beat(engine, claim, lease_s), lease_s, f"entry {claim.entry}"):
             verdict = judging(claim, lambda stage: _show(engine, claim, stage))
         counted = queue.finish(engine, claim, verdict, PATIENT_S)
         outcome = f"F1 {verdict.f1:.4f}, ratio {verdict.ratio:.4f}, {verdict.seconds:.1f} s"
@@ -158,6 +173,7 @@ def _hand_back(engine: Engine, worker: str, report: Report) -> None:
         claim = queue.held(engine, worker)
         if claim is not None and queue.give_back(engine, claim):
             report(f"entry {claim.entry} ({claim.name}): given back")
+        idle.hand_back(engine, worker, report)
     except Away as e:
         report(f"{e.what}; an entry that was in hand is judged again once its lease has run out")
 
@@ -168,28 +184,6 @@ def _show(engine: Engine, claim: Claim, stage: str) -> None:
         queue.stage(engine, claim, stage)
     except Away as e:
         print(f"entry {claim.entry}: {stage} isn't shown: {e.what}", flush=True)
-
-
-@contextmanager
-def _beating(engine: Engine, claim: Claim, lease_s: float) -> Iterator[None]:
-    """Prolong the lease for as long as this lasts, from a thread, though the database be away for a while."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(lease_s / BEATS):
-            try:
-                if not queue.beat(engine, claim, lease_s):
-                    return  # another judge has it; the fence refuses our verdict
-            except Away as e:
-                print(f"entry {claim.entry}: no beat: {e.what}", flush=True)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _words(e: Refused, folder: Path, kind: str) -> str:

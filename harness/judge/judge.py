@@ -1,4 +1,7 @@
-"""The judge: from an entry's folder to a verdict; the same for the competitor and the organiser."""
+"""The judge: from an entry's folder to a verdict; the same for the competitor and the organiser.
+
+And from the folder of an entry that has its verdict to one more session of its time, taken in the same way.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from harness.measure.result import result
 from harness.processors import check_threads
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
 from harness.record.result import Cost, Result
-from harness.record.verdict import Verdict
+from harness.record.verdict import Session, Verdict
 from harness.rules.competition import AUTO, Competition
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
@@ -122,6 +125,52 @@ def judge(
     )
 
 
+def retime(
+    folder: Path,
+    dataset: Dataset,
+    competition: Competition,
+    cache: Path,
+    *,
+    runtime: str,
+    limits: Limits = LIMITS,
+    published: Sequence[str] = (),
+    sandbox: Mode = "strict",
+    latency_s: float = LATENCY_S,
+    patience_s: float = 0.0,
+    program: Path = RUNNER,
+) -> Session:
+    """Time an entry that was judged before once more: in the same sandbox, by the same loop, with the same audits.
+
+    Its images are new private copies, and what it answers for them is what it must answer while it is timed.
+
+    runtime: the engine that it was timed by. patience_s: none as a rule, for another minute is as good, and an entry
+    may come in meanwhile. The others are as `judge`'s.
+
+    Raises:
+        Refused: the entry breaks a rule, now.
+        HarnessError: no fault of the entry's: it can't be timed here, or the machine is too noisy.
+    """
+    start = time.monotonic()
+    reference = _ready(competition, cache, sandbox)
+    entry = read(folder, dataset, competition, limits, published)[0]
+    entrant = Entrant(folder / MODEL, "onnx", competition.threads, limits, sandbox, program)
+    shown = _copied(dataset)
+    logits, _ = _scored(entrant, shown, entry, dataset)
+    duel = _against(entrant, reference, competition, shown, entry).by(runtime)
+    latency, witnesses = timing.measure(duel, latency_s, patience_s)
+    checks = _audited(shown, logits, witnesses, competition.threads)
+    check_quiet(folder / MODEL, latency)
+    return Session(
+        ratio=latency.ratio, ratio_low=latency.ratio_low, ratio_high=latency.ratio_high,
+        latency_ms=latency.ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
+        checks=checks,
+        samples={"runtime": runtime} | latency.to_dict(),
+        machine=dict(latency.machine) | {"versions": versions()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - start, 3),
+    )  # fmt: skip
+
+
 def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
@@ -150,6 +199,12 @@ def _shown(dataset: Dataset) -> _Shown:
     return _Shown(np.concatenate([dataset.test.pixels, private]), origin)
 
 
+def _copied(dataset: Dataset) -> _Shown:
+    """Show only what timing takes: some of the test images, and their private copies."""
+    private, origin = audit.copies(dataset.test, COPIES, np.random.default_rng())
+    return _Shown(np.concatenate([dataset.test.pixels[origin], private]), np.arange(len(origin)))
+
+
 def _scored(entrant: Entrant, shown: _Shown, entry: Manifest, dataset: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the logits of all that is shown, and the figures of the checks on them."""
     classes = len(dataset.classes)
@@ -176,8 +231,7 @@ def _duel(
     entrant: Entrant, reference: Path, competition: Competition, shown: _Shown, entry: Manifest, logits: np.ndarray
 ) -> tuple[timing.Duel, str]:
     """Return what is to be timed, with the engine that the competition names or the fastest that computes the same."""
-    private, plain = (prepare(shown.pixels[which], entry.prepared()) for which in (shown.copies, shown.origin))
-    duel = timing.Duel(entrant, reference, private, plain, competition.reference["resolution_px"])
+    duel = _against(entrant, reference, competition, shown, entry)
     if competition.runtime != AUTO:
         return duel.by(competition.runtime), competition.runtime
 
@@ -190,6 +244,13 @@ def _duel(
 
     chosen = choose(tuple(RUNTIMES), glance, check)[0].runtime
     return duel.by(chosen), chosen
+
+
+def _against(
+    entrant: Entrant, reference: Path, competition: Competition, shown: _Shown, entry: Manifest
+) -> timing.Duel:
+    private, plain = (prepare(shown.pixels[which], entry.prepared()) for which in (shown.copies, shown.origin))
+    return timing.Duel(entrant, reference, private, plain, competition.reference["resolution_px"])
 
 
 def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], threads: int) -> dict[str, Any]:

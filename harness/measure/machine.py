@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from harness.measure.pinning import siblings
 from harness.processors import ROOT, given
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "optuna", "albumentations", "numpy", "wandb")
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""The package of each engine that may time."""
 
 
 def cpu_name() -> str:
@@ -97,4 +99,14 @@ def versions() -> dict[str, str]:
 
     from harness import __version__
 
-    return {"harness": __version__} | {name: metadata.version(name) for name in PACKAGES}
+    installed = {dist.metadata["Name"] for dist in metadata.distributions(name="openvino")}
+    return {"harness": __version__} | {name: metadata.version(name) for name in (*PACKAGES, *installed)}
+
+
+def kind_of(machine: Mapping[str, Any], runtime: str) -> tuple[str, ...]:
+    """Say what kind of machine a time was taken on: of one kind alone are times measurements of the same thing.
+
+    machine: of `machine`, with `versions`. runtime: the engine that was timed. Processor, system, engine's version.
+    """
+    version = machine.get("versions", {}).get(ENGINES.get(runtime, runtime), "")
+    return str(machine.get("cpu", "")), str(machine.get("system", "")), f"{runtime} {version}".rstrip()

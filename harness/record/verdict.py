@@ -82,6 +82,36 @@ class Verdict:
         return cls(**raw)
 
 
+@dataclass(frozen=True)
+class Session:
+    """What the judge found when it timed an entry once more: its time alone, for predictions and F1 stay.
+
+    ratio, latency_ms: of this session, with their 95 % intervals. checks: the figures of each audit of time. samples,
+    machine, created, seconds: as a `Verdict`'s.
+    """
+
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    checks: dict[str, dict[str, Any]]
+    samples: dict[str, Any]
+    machine: dict[str, Any]
+    created: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Session:
+        """Rebuild from plain JSON values."""
+        return cls(**raw)
+
+
 def table(checks: Mapping[str, Mapping[str, Any]]) -> Table:
     """Draw the figures of each check for a terminal; an entry that fails one has no verdict."""
     drawn = Table("check", "figures", title="audit: all passed")

@@ -242,7 +242,8 @@ def entry(engine: Engine, boards: Boards, hosted: Hosted, number: int, who: Team
     if entry is None or not (own or number in places):
         raise missing(f"entry {number}")
     if not own:
-        entry = replace(entry, message=None, reason=None, checks={}, sizes={}, tries=0, picked=False)
+        counted = [session for session in entry.sessions if session.reason is None]
+        entry = replace(entry, message=None, reason=None, checks={}, sizes={}, tries=0, picked=False, sessions=counted)
     return Entry(
         entry,
         own,

@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from harness import database
-from harness.board import competitions, queue, store, teams, worker
+from harness.board import competitions, idle, queue, store, teams, worker
 from harness.board.quota import Full
 from harness.errors import HarnessError
 from harness.interrupts import heed
@@ -60,7 +60,7 @@ def judge(ground: Ground, fate: Fate, name: str) -> int:
         stop = threading.Event()
         heed(stop.set)  # as the product's judges do
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_process`
-        worker.POLL_S = POLL_S
+        idle.POLL_S = POLL_S
         engine = opened(ground.url, history)
         beats(engine, history, fate.cut_off_s)
         hosted = competitions.find(engine, COMPETITION)

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.judge import bootstrap, comparison
-from harness.judge.comparison import Measured, apart, drawn, groups
+from harness.judge.comparison import Measured, Past, apart, drawn, groups
+from harness.measure.latency import Latency
 from harness.measure.quality import macro_f1, macro_f1_of_counts
 from harness.rules.competition import Competition
 
 RULES = Competition(f1_target=0.8)
-CLASSES, IMAGES, SEEDS = 5, 200, 200
+CLASSES, IMAGES, SEEDS, LIVES = 5, 200, 200, 100
 
 
 @cache
@@ -167,3 +168,95 @@ def test_what_is_kept_comes_back() -> None:
     assert (bootstrap.classes_of_text(text) == predicted).all() and len(text) < 8_000
     f1 = np.linspace(0, 1, bootstrap.DRAWS)
     assert np.abs(bootstrap.f1_of_text(bootstrap.f1_to_text(f1)) - f1).max() < 1e-5
+
+
+SURE = np.clip(0.8 + 0.005 * np.random.default_rng(0).standard_normal(bootstrap.DRAWS), 0, 1)
+"""Draws of F1 of entries that are right in the same images, so that time alone tells them apart."""
+
+
+@cache
+def pooled(sessions: tuple[float, ...]) -> tuple[float, float, float]:
+    """Pool measurements that each err by 1 %."""
+    made = [Latency.of([[[[ms] * 6, [ms] * 6, [1.0] * 6, [1.0] * 6]]] * 3, apart=0.01) for ms in sessions]
+    found = Latency.pooled(made)
+    return found.ratio, found.ratio_low, found.ratio_high
+
+
+def measured(number: int, sessions: list[float], since: list[float]) -> Measured:
+    """Make up an entry that was timed so often. since: when each measurement came to count."""
+    past = tuple(Past(at, *pooled(tuple(sessions[: count + 1]))) for count, at in enumerate(since))
+    now = past[-1]
+    return Measured(number, 0.8, now.ratio, now.ratio_low, now.ratio_high, 1e6, SURE, 5000, past)
+
+
+def lived(seed: int, apart_by: float, remembers: bool) -> list[tuple[int, int]]:
+    """Time two entries again, the second slower by such a share, up to eight times or until they don't touch any more.
+
+    Return their ranks after each measurement.
+    """
+    random, true = np.random.default_rng(seed), (1.0, 1.0 + apart_by)
+    sessions = [[ms * np.exp(0.01 * random.standard_normal())] for ms in true]
+    since, seen = [[0.0], [0.0]], []
+    while True:
+        entries = [measured(n, s, at) for n, (s, at) in enumerate(zip(sessions, since, strict=True))]
+        entries.sort(key=lambda e: e.ratio)
+        points = drawn(RULES, entries)
+        ranks = comparison.ranked(RULES, entries, points) if remembers else groups(points)
+        by_number = {e.number: rank for e, rank in zip(entries, ranks, strict=True)}
+        seen.append((by_number[0], by_number[1]))
+        least = min((0, 1), key=lambda n: len(sessions[n]))
+        if not comparison.touching(RULES, entries) or len(sessions[least]) == 8:
+            return seen
+        sessions[least].append(true[least] * np.exp(0.01 * random.standard_normal()))
+        since[least].append(float(len(seen)))
+
+
+def restless(lives: list[list[tuple[int, int]]]) -> float:
+    """Return the share of lives whose ranks changed more than once."""
+    return float(np.mean([sum(a != b for a, b in zip(life, life[1:], strict=False)) > 1 for life in lives]))
+
+
+@pytest.mark.parametrize(("apart_by", "told"), [(0.0, 0.0), (0.02, 0.8), (0.03, 0.95)])
+def test_pairs_that_are_timed_again_part_and_stay_apart(apart_by: float, told: float) -> None:
+    """Nearly all change once at most and end in the right order, if that can be told; without memory many don't.
+
+    Takes some seconds: 100 pairs, up to 15 measurements each, twice.
+    """
+    lives = [lived(seed, apart_by, True) for seed in range(LIVES)]
+    ends = [life[-1] for life in lives]
+    assert restless(lives) <= 0.05
+    assert np.mean([end == (1, 2) for end in ends]) >= told
+    if apart_by:
+        assert (2, 1) not in ends
+        assert restless([lived(seed, apart_by, False) for seed in range(LIVES)]) > 0.1
+    else:
+        assert np.mean([end == (1, 1) for end in ends]) >= 0.95
+
+
+def test_who_was_told_apart_is_until_clearly_together() -> None:
+    """Between the two bars it hangs on what was before; below the lower one they share a rank; so they do at first."""
+
+    def now(*ratios: float) -> list[int]:
+        times = [tuple(Past(n, r, r * 0.99, r * 1.01) for n, r in enumerate(each)) for each in ((1.0,), ratios)]
+        entries = [Measured(n, 0.8, *known(t), 1e6, SURE, 5000, t) for n, t in enumerate(times)]
+        return comparison.ranked(RULES, entries, drawn(RULES, entries))
+
+    def known(past: tuple[Past, ...]) -> tuple[float, float, float]:
+        return past[-1].ratio, past[-1].ratio_low, past[-1].ratio_high
+
+    apart_, between, together = 1.03, 1.015, 1.005
+    assert now(apart_) == [1, 2] and now(between) == now(together) == [1, 1]
+    assert now(apart_, between) == now(apart_, between, between) == [1, 2]
+    assert now(apart_, together) == now(apart_, together, between) == [1, 1]
+    assert now(0.97, between) == [1, 1]  # it was ahead, and is behind
+
+
+def test_time_is_asked_of_those_alone_whom_it_can_part() -> None:
+    """Not of those apart for good, nor where F1 is too uncertain; by a formula of whole boards, of all that touch."""
+    near, far = (measured(n, [1.0 + n * by], [0.0]) for n, by in ((1, 0.01), (2, 0.2)))
+    first = measured(0, [1.0], [0.0])
+    assert comparison.touching(RULES, [first, near, far]) == [(1, 0)]
+    doubtful = [replace(e, draws=None, images=100) for e in (first, near)]
+    assert comparison.touching(RULES, doubtful) == []
+    assert comparison.touching(replace(RULES, formula="rank_mean"), doubtful) == [(1, 0)]
+    assert comparison.touching(RULES, []) == comparison.touching(RULES, [first]) == []

@@ -18,9 +18,13 @@ from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.judge import timing
 from harness.judge.bootstrap import classes_of_text, draws, f1_of_text
-from harness.judge.judge import LIMITS, STAGES, Verdict, judge
+from harness.judge.judge import LIMITS, STAGES, Verdict, judge, retime
+from harness.measure import process
+from harness.measure.latency import Latency
+from harness.measure.machine import kind_of
 from harness.measure.quality import macro_f1
 from harness.record.files import sha256
+from harness.record.verdict import Session
 from harness.rules.competition import Competition
 from harness.rules.formulas import Figures, points
 from harness.sandbox.refused import Refused
@@ -297,3 +301,56 @@ def test_auto_times_the_fastest_engine_that_computes_the_same(
     found = judge(entry, dataset, replace(competition, runtime="auto"), cache, sandbox=mode)
     assert found.samples["runtime"] == fastest and found.f1 > 0.8
     assert found.latency_ms == pytest.approx(0.5)
+
+
+def test_an_entry_is_timed_once_more_as_it_was_at_first(
+    verdict: Verdict, packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In the sandbox, by the same loop, with the audits of time; it can be pooled with the verdict's, and has no F1."""
+    for module in (process, timing):
+        monkeypatch.setattr(module, "NOISY", 1.0)  # nobody asks this machine how long it takes
+    found = retime(packed, dataset, competition, cache, runtime="onnx", sandbox=mode)
+    assert set(found.checks) == {"outputs", "repeat", "unseen", "outside", "threads"}
+    assert found.ratio_low <= found.ratio <= found.ratio_high and found.samples["runtime"] == "onnx"
+    assert found.checks["outputs"]["images"] > 100
+    assert kind_of(found.machine, "onnx") == kind_of(verdict.machine, "onnx")
+    pooled = Latency.pooled([Latency.from_dict(samples) for samples in (verdict.samples, found.samples)])
+    assert len(pooled.sessions) == 2 and min(verdict.ratio, found.ratio) <= pooled.ratio
+    assert not [name for name in found.to_dict() if "f1" in name or "predicted" in name]
+    assert Session.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_an_entry_that_answers_otherwise_while_it_is_timed_again_is_refused(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audits are no formality the second time: a witness of other answers, and one of three threads."""
+    honest = judges_clock({"onnx": 2.0})
+    for changed, reason in (({"logits": np.zeros((128, 3), np.float32)}, "outputs"), ({"threads": 3}, "threads")):
+
+        def cheat(*how: object, changed: dict = changed) -> tuple:
+            latency, witnesses = honest(*how)
+            return latency, [replace(witness, **changed) for witness in witnesses]
+
+        monkeypatch.setattr(timing, "measure", cheat)
+        with pytest.raises(Refused) as refused:
+            retime(packed, dataset, competition, cache, runtime="onnx", sandbox=mode)
+        assert refused.value.reason == reason
+
+
+def test_noise_refuses_a_second_timing_as_it_does_the_first(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the entry's."""
+    honest = judges_clock({"onnx": 2.0})
+
+    def noisy(*how: object) -> tuple:
+        latency, witnesses = honest(*how)
+        return replace(
+            latency, apart=0.2, seen=dict.fromkeys(("load", "steal_s", "interruptions", "wall_s"), 0.0)
+        ), witnesses
+
+    monkeypatch.setattr(timing, "measure", noisy)
+    with pytest.raises(HarnessError, match="too noisy to time it") as refused:
+        retime(packed, dataset, competition, cache, runtime="onnx", sandbox=mode)
+    assert not isinstance(refused.value, Refused)
