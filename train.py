@@ -1,4 +1,4 @@
-"""Train one network long, on everything but the test part; kill it at any moment, the same command goes on.
+"""Train one network long; kill it at any moment, the same command goes on.
 
     python train.py study=digits-vgg trial=best                  the best trial of a study, by what it optimises
     python train.py study=digits-vgg trial=best_f1               the highest F1, whatever its time
@@ -8,6 +8,7 @@
     python train.py model=conf/model/mobilenetv3.yaml data=cifar10 data.root=PATH     the course's YAML, or ours
     python train.py study=ours trial=17 weights=runs/final/NAME/weights.pt    begin with a run's weights
 
+A part of the images is held out, and the run tells its F1 on them; hold_out=false learns from them, too: the last run.
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
 """
 
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     from harness.study.best import chosen, doubt
     from harness.study.study import load
 
-    study = config.given(arguments, "study")
+    typed, study = arguments, config.given(arguments, "study")
     number = None
     if study:
         url = config.load("train", [a for a in arguments if a.startswith("storage.")]).storage.url
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> None:
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
     candidate, name = _candidate(settings, which if study else None)
-    _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
+    _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name), typed)
 
 
 def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
@@ -77,7 +78,7 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     return of_model(config.read_yaml(path), path, resolution), path.stem
 
 
-def _train(settings: config.Train, candidate: Any, name: str) -> None:
+def _train(settings: config.Train, candidate: Any, name: str, typed: list[str]) -> None:
     import torch
 
     from harness.data.sets import load as load_data
@@ -113,7 +114,25 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"
     size = f"{cost.macs / 1e6:.2f} MMACs, {cost.parameters:,} parameters"
     print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + ("" if f1 is None else f", F1 {f1:.4f}"))
+    _show(run, folder)
     print(f"next:  python inference.py run={folder} name={name}")
+    if settings.hold_out:
+        keys = dict.fromkeys(key for a in typed if (key := a.partition("=")[0]) not in ("run", "hold_out"))
+        print("       the last run learns from the images held out, too:")
+        print(f"       python train.py{config.carried(typed, *keys)} hold_out=false run={name}-all")
+
+
+def _show(run: Any, folder: Path) -> None:
+    """Print and draw what the images that were held out say, if any were."""
+    from rich.console import Console
+
+    from harness.report import confusion
+
+    found, classes = run.metrics, run.data["classes"]
+    if found.confusion is not None:
+        title = f"F1 {found.f1:.4f} on {found.images} images held out"
+        Console(width=None if sys.stdout.isatty() else 140).print(confusion.table(found.confusion, classes, title))
+        print(f"wrote {confusion.picture(found.confusion, classes, folder / 'confusion.png', title)}")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,10 @@ class Tune:
 
 @dataclass
 class Train:
-    """Settings of `train.py`. latency_s: the most that timing the result takes, about."""
+    """Settings of `train.py`. latency_s: the most that timing the result takes, about.
+
+    hold_out: keep the validation part out and tell the F1 on it; false for the last run, which learns from it, too.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     competition: Competition = field(default_factory=Competition)
@@ -102,7 +105,7 @@ class Train:
     weights: str = ""
     recipe: Schedule = field(default_factory=Schedule)
     augment: Change = field(default_factory=Change)
-    hold_out: bool = False
+    hold_out: bool = True
     run: str = ""
     threads: int = 0
     latency_s: float = 3.0

@@ -42,8 +42,9 @@ def status(arguments: list[str], as_json: bool) -> None:
     """Show how a study stands: once, or live where a person looks at it, until it is over or Ctrl-C."""
     from harness.study import status as standing
 
-    shared, _ = _study(arguments)
-    now = standing.look(shared)
+    shared, runs = _study(arguments)
+    folder = runs / shared.settings.name
+    now = standing.look(shared, folder)
     if as_json:
         print(json.dumps(now.to_dict(), indent=2))
     elif not sys.stdout.isatty():
@@ -52,7 +53,7 @@ def status(arguments: list[str], as_json: bool) -> None:
         with Live(standing.page(now), auto_refresh=False, vertical_overflow="visible") as live:
             while not now.over:
                 time.sleep(2)
-                now = standing.look(shared)
+                now = standing.look(shared, folder)
                 live.update(standing.page(now), refresh=True)
 
 
@@ -113,10 +114,9 @@ def score(arguments: list[str], as_json: bool) -> None:
     if verdict.sandbox == "unsafe":
         print("judged without a sandbox, as the verdict says: that is for one's own models alone")
     if dataset.hidden:
+        learnt = "has learnt from" if entry.run["metrics"].get("f1") is None else "held out"
         print("the test images' labels are the organiser's: F1 and points are of the validation images, which train.py")
-        print(
-            "learns from unless hold_out=true: not stored on a board; all else is checked as the organiser's judge does"
-        )
+        print(f"{learnt}: not stored on a board; all else is checked as the organiser's judge does")
         print(f"next:  python -m harness submit {folder} url=https://...")
     else:
         print(f"stored in {_safe(settings.board.url)}")
