@@ -1,4 +1,4 @@
-"""Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json.
+"""Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json; and predict.py, to use it.
 
 python inference.py run=runs/final/NAME name=NAME            writes submissions/NAME/
 python inference.py run=runs/final/NAME name=NAME force=true     replaces an entry of that name

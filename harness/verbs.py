@@ -208,6 +208,50 @@ def measure(arguments: list[str], as_json: bool) -> None:
         )
 
 
+def predict(arguments: list[str], as_json: bool) -> None:
+    """Say what is on photos, by a finished run's network or an entry's."""
+    from harness.submission import classifier
+
+    network, paths = _network(arguments)
+    unreadable, rows = [], []
+    for photo in network.classify(p for path in paths for p in classifier.photos_in(path)):
+        if photo.confidences is None:
+            unreadable.append(f"{photo.path}: {photo.why}")
+            continue
+        best = sorted(zip(network.classes, photo.confidences.tolist(), strict=True), key=lambda pair: -pair[1])
+        if not as_json:
+            print(f"{photo.path}: " + ", ".join(f"{name} {share:.4f}" for name, share in best[:5]), flush=True)
+        rows.append({"file": str(photo.path), "class": best[0][0], "confidence": best[0][1], "confidences": dict(best)})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    if unreadable:
+        more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        raise HarnessError(
+            f"predict: {'; '.join(unreadable[:5])}{more}", "save such a photo as JPEG or PNG, or leave it out"
+        )
+
+
+def _network(arguments: list[str]) -> tuple[Any, list[Path]]:
+    """Return the network that is named, and the paths of photos."""
+    from harness.submission import classifier
+
+    run, others = config.given(arguments, "run"), [a for a in arguments if not a.startswith("run=")]
+    for word in others:
+        if "=" in word and not Path(word).exists():
+            what = f"{word}: not a setting of predict; allowed: run=FOLDER"
+            raise HarnessError(what, "python -m harness predict PHOTO run=runs/final/NAME")
+    paths = [Path(word).expanduser() for word in others]
+    networks = [p for p in paths if classifier.is_entry(p) or classifier.is_run(p)] if run is None else []
+    photos = [p for p in paths if p not in networks]
+    if not photos or len(networks) + (run is not None) != 1:
+        what = "no photo" if not photos else f"{len(networks)} networks"
+        fix = "python -m harness predict PHOTO|FOLDER ... run=runs/final/NAME, or submissions/NAME in the place of run="
+        raise HarnessError(f"predict: {what} given; allowed: photos, and one run or submission", fix)
+    if run is not None or classifier.is_run(networks[0]):
+        return classifier.of_run(networks[0] if run is None else Path(run).expanduser()), photos
+    return classifier.of_entry(networks[0]), photos
+
+
 def db(arguments: list[str], as_json: bool) -> None:
     """Start or stop a team's PostgreSQL, or print its url."""
     actions = [a for a in arguments if "=" not in a]
@@ -259,6 +303,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "standings": standings,
     "submit": submit,
     "measure": measure,
+    "predict": predict,
     "db": db,
 }
 

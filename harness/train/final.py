@@ -95,6 +95,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     data = {
         "name": plan.dataset.name, "options": plan.data_options,
         "fingerprint": plan.dataset.fingerprint(), "classes": list(plan.dataset.classes),
+        "side_px": plan.dataset.side_px,
     }  # fmt: skip
     train_s = sum(row["seconds"] for row in Journal(plan.folder).rows())
     run = Run(
