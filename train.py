@@ -106,6 +106,7 @@ def _train(settings: config.Train, candidate: Any, name: str, typed: list[str]) 
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
         precision=fixed(settings.layout, settings.dtype), threads=threads, hold_out=settings.hold_out,
         folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
+        measure_patience_s=settings.measure.patience_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:

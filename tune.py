@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> None:
     job = Job(
         study=settings.study, url=settings.storage.url, here=parted(asdict(options))[1], device=settings.device,
         track=settings.track, runs=Path(settings.runs), patience_s=settings.storage.patience_s,
+        measure_patience_s=settings.measure.patience_s,
         threads=settings.slurm.cpus if settings.launch == "slurm" else max(1, cores() // max(1, settings.workers)),
     )  # fmt: skip
     named = [word.partition("=")[0] for word in arguments]

@@ -255,8 +255,8 @@ def work(arguments: list[str], as_json: bool) -> None:
 
         worker.work(
             engine, root, hosted, dataset, Path(settings.runs) / "reference",
-            judge=partial(judge, latency_s=settings.latency_s), lease_s=settings.lease_s,
-            sandbox=settings.sandbox, wait=settings.wait, stop=stop,
+            judge=partial(judge, latency_s=settings.latency_s, patience_s=settings.measure.patience_s),
+            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 
     print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)

@@ -23,7 +23,7 @@ from harness.measure.cost import parameters_of_onnx
 from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
-from harness.measure.process import check_quiet
+from harness.measure.process import PATIENCE_S, check_quiet
 from harness.measure.quality import f1_by_class
 from harness.measure.result import result
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
@@ -61,6 +61,7 @@ def judge(
     sandbox: Mode = "strict",
     debug: bool = False,
     latency_s: float = LATENCY_S,
+    patience_s: float = PATIENCE_S,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
@@ -70,7 +71,8 @@ def judge(
     it both parts are all of them. published: names of the test images in a team's copy, as `data.published` gives
     them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the validation images, whose labels
     everybody has, with F1 by class; the test images are for `agreement` alone. latency_s: the most that timing takes,
-    about. progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+    about; patience_s: how much longer while something else shares the processor. progress: is told each of `STAGES`
+    when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
@@ -93,7 +95,7 @@ def judge(
     checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
-    latency, witnesses = timing.measure(duel, latency_s)
+    latency, witnesses = timing.measure(duel, latency_s, patience_s)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
     if debug:

@@ -17,6 +17,13 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
+def microcode() -> str:
+    """Read the version of the processor's microcode; empty where nobody says."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("microcode")), "")
+
+
 def cores() -> int:
     """Count the processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ import torch
 from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.interrupts import deaf, heed
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.record.result import Result
 from harness.search.gate import Refused
 from harness.search.proxy import subset
@@ -49,6 +50,7 @@ class Job:
     threads: int
     deadline: float | None = None
     patience_s: float = PATIENCE_S
+    measure_patience_s: float = PATIENCE_CLEAN_S
 
     @property
     def folder(self) -> Path:
@@ -68,7 +70,7 @@ class Job:
             competition=definition.rules(), gate=definition.limits(), objective=definition.objective, seed=seed,
             device=device_of(self.device), precision=fixed(definition.layout, definition.dtype),
             reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.study["pruner"],
-            patience_s=self.patience_s,
+            patience_s=self.patience_s, measure_patience_s=self.measure_patience_s,
         )  # fmt: skip
 
 
