@@ -35,7 +35,7 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
   serve                            the board, its API and the upload (host=0.0.0.0 port=N hosts=NAME,NAME)
   submissions                      the entries and how they stand (team=NAME last=N)
   requeue ENTRY [...]              have entries judged again
-  rescore FORMULA                  rank by another formula from now on (f1_target=X ...); no model is run
+  rescore FORMULA                  rank by another formula from now on (f1_target=X ...; apply=false only shows it)
   backup                           database and files, while all runs on (to=FOLDER)
   log, audit                       what was done (last=N); is it whole, and do the tables agree (head=HASH)
 

@@ -179,10 +179,11 @@ class HostBoard(Board):
 class Organise:
     """Settings of the organiser's verbs.
 
-    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
-    of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
-    for `audit`. workers, lease_s, latency_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the
-    names that it may be asked by, parted by commas.
+    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`.
+    to: of `export` and `backup`. apply: of `rescore`; false shows what it would change. last: how many rows `log`
+    and `submissions` show. head: a hash of the log that was noted, for `audit`. workers, lease_s, latency_s, wait,
+    sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that it may be asked by, parted by
+    commas.
     """
 
     board: HostBoard = field(default_factory=HostBoard)
@@ -192,6 +193,7 @@ class Organise:
     baseline: bool = False
     closes: str = ""
     to: str = ""
+    apply: bool = True
     last: int = 50
     head: str = ""
     workers: int = 1

@@ -77,7 +77,9 @@ def test_an_organisers_day(
     assert private["f1"] != public["f1"]
     assert told(capsys, "submissions")[0]["f1_private"] == private["f1"]
     said(capsys, "competition", "export", "--private", f"to={place}/board.csv")
-    assert (place / "board.csv").read_text().splitlines()[1].startswith("1,Anna B,")
+    exported = (place / "board.csv").read_bytes()  # spreadsheets know UTF-8 by its mark
+    assert exported.startswith(b"\xef\xbb\xbfrank,") and exported.splitlines()[1].startswith(b"1,Anna B,")
+    assert said(capsys, "competition", "export", "--private").startswith("rank,")
     assert told(capsys, "backup", f"to={place}/backup")["entries"] == 1
     head = told(capsys, "audit")["head"]
     assert "the log is whole" in said(capsys, "audit", f"head={head}")
