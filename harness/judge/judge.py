@@ -26,6 +26,7 @@ from harness.measure.machine import versions
 from harness.measure.process import PATIENCE_S, check_quiet
 from harness.measure.quality import f1_by_class
 from harness.measure.result import result
+from harness.processors import check_threads
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
 from harness.record.result import Cost, Result
 from harness.record.verdict import Verdict
@@ -125,6 +126,7 @@ def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
     formula_of(competition)  # a misspelt formula stops here, not after the measurement
+    check_threads(competition.threads)
     if mode == "strict":
         sandboxes.check()
     return reference_model(competition.reference, cache)

@@ -19,6 +19,7 @@ from harness.measure import paired_timing
 from harness.measure.host_state import Best
 from harness.measure.machine import steal_s
 from harness.measure.paired_timing import calibrate, wait_for_clean
+from harness.measure.pinning import chosen
 from harness.measure.rulers import rulers
 from harness.parent import die_with
 from harness.runtime.engines import load
@@ -46,9 +47,9 @@ def _answer(verb: Callable[[dict], dict], job: dict) -> dict:
 
 
 def pin(threads: int) -> None:
-    """Keep this process on its last `threads` processors, where the system allows it."""
+    """Keep this process on processors that are idle, one a thread, where the system allows it."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+        os.sched_setaffinity(0, chosen(threads))
 
 
 def predict(job: dict) -> dict:

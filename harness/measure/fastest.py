@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.measure import process
 from harness.measure.latency import Latency
+from harness.processors import check_threads
 from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.onnx import input_shape
@@ -52,8 +53,10 @@ def timed(
     seconds, patience_s: see `process.measure`.
 
     Raises:
-        HarnessError: the engine isn't installed, can't run the model, or computes something else.
+        HarnessError: the engine isn't installed, can't run the model, or computes something else; or this machine gives
+            fewer processors than there are threads.
     """
+    check_threads(competition.threads)
     runtime = competition.runtime
     if runtime == AUTO:
         glance_s = max(GLANCE_S, GLANCE * seconds)

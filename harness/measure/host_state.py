@@ -41,14 +41,22 @@ def slowdown(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best) 
 
 
 def clean(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best, slow: float) -> np.ndarray:
-    """Tell of each batch whether it was timed while the processor was all ours.
+    """Tell of each batch, model and reference by turns (A B B A), whether the processor was all ours.
 
-    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`.
-    Source: the rulers idea is that of fixed work quanta in operating-system noise,
-    https://doi.org/10.1109/CLUSTR.2004.1392598
+    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`. A network
+    that lowers the clock or empties the caches for a moment slows the rulers after its own batches and not after the
+    other's, which a neighbour slows too: what is its own doing is taken out.
+
+    Source: fixed quanta of work tell what else a processor does, https://doi.org/10.1109/CLUSTR.2004.1392598
     """
     rulers = np.maximum(np.asarray(chain_ms) / best.chain_ms, np.asarray(vector_ms) / best.vector_ms)
-    return np.maximum(rulers[:-1], rulers[1:]) <= (1 + TOLERANCE) * slow
+    after = rulers[1:]
+    turn = np.arange(len(after)) % 4
+    sides = [side for side in (np.isin(turn, (0, 3)), np.isin(turn, (1, 2))) if side.any()]
+    low = [np.quantile(after[side], LOWEST) for side in sides]
+    for side, its in zip(sides, low, strict=True):
+        after[side] /= its / min(low)
+    return np.maximum(rulers[:-1], after) <= (1 + TOLERANCE) * slow
 
 
 def lowest(chain_ms: Sequence[float], vector_ms: Sequence[float]) -> Best:

@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from harness.measure.host_state import Best, lowest
 from harness.measure.latency import Latency
 from harness.measure.machine import cpu_name, microcode
+from harness.measure.rulers import KIND
 from harness.record import files
 
 KEPT = 1000
@@ -70,7 +71,7 @@ class Past:
 
 def path() -> Path:
     """Return this machine's file; other processors, kernels and limits of frequency have others."""
-    facts = [cpu_name(), microcode(), platform.release(), *map(_read, _limits())]
+    facts = [cpu_name(), microcode(), platform.release(), *map(_read, _limits()), np.__version__, KIND]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return user_cache_path("latency-cup") / f"machine-{name}.json"
 

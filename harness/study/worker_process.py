@@ -18,6 +18,7 @@ from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.interrupts import deaf, heed
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
+from harness.processors import check_threads, threads
 from harness.record.result import Result
 from harness.search.gate import Refused
 from harness.search.proxy import subset
@@ -95,13 +96,14 @@ def worker(job: Job, number: int) -> bool:
 
 
 def _work(job: Job, number: int) -> None:
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(threads(job.threads)[0])
     give_back()  # what the imports left
     gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
     seed = derive(job.study.seed, name_of_worker(), number, time.time_ns()) % 2**32
     shared = join(job.study, None, job.url, seed, job.patience_s)
     own_folder.claim(shared.optuna, job.folder)  # on this machine, too, it must be the study's
     definition = shared.definition
+    check_threads(definition.rules().threads)
     dataset = load(*definition.reader(job.here))
     definition.with_data(dataset)  # on this machine, too, they must be the study's
     task = job.task(definition, dataset)

@@ -137,6 +137,15 @@ def test_a_batch_counts_by_the_rulers_on_both_of_its_sides() -> None:
     assert clean([BEST.chain_ms] * 7, vector, BEST, 1.0).tolist() == [True, True, False, False, True, True]
 
 
+def test_what_a_network_does_to_the_clock_is_its_own_doing() -> None:
+    """Rulers that are slower after its batches alone don't spoil them; the control: slower after both, they do."""
+    after = np.array([1.3, 1.0, 1.0, 1.3] * 5)
+    chain = [BEST.chain_ms] * 21
+    own = clean(chain, BEST.vector_ms * np.r_[1.0, after], BEST, 1.0)
+    assert own.all()
+    assert not clean(chain, [1.3 * BEST.vector_ms] * 21, BEST, 1.0).any()
+
+
 def replayed(process: np.ndarray, begin_s: float, seconds: float, best: Best) -> list[list[list[float]]]:
     """Make loads of what was recorded in such a window of a process: 50 layers beside the reference."""
     rows = process[(process[:, 0] >= 1e3 * begin_s) & (process[:, 0] < 1e3 * (begin_s + seconds))][:, 1:] * UNIT_MS
