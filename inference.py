@@ -1,4 +1,4 @@
-"""Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json.
+"""Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json; and predict.py, to use it.
 
 `python inference.py --help` shows how; it is the same as `harness pack`.
 """

@@ -60,7 +60,7 @@ PAGES = {
         ),
     ),
     "train": Page(
-        "Train one network long, on everything but the test part. Kill it at any moment: the same command goes on. "
+        "Train one network long, a part held out that tells its F1. Kill it at any moment: the same command goes on. "
         "With study=, the data set and the competition are the study's.",
         "train",
         (
@@ -73,7 +73,7 @@ PAGES = {
             ("recipe.lr=null", "learning rate, above 0; null keeps the candidate's, as with the next ones"),
             ("recipe.batch=null", "2 to 65,536"),
             ("augment.m=null", "strength of RandAugment, 0 to 30; augment.n|flip|crop|cutout likewise"),
-            ("hold_out=false", "true keeps the validation part out of the training, and tells its F1"),
+            ("hold_out=true", "holds the validation part out and tells its F1; false learns from it too: the last run"),
             ("weights=", "begin with a run's weights.pt"),
             ("device=auto", "auto, cpu, cuda, cuda:1"),
             STORAGE,
@@ -85,7 +85,8 @@ PAGES = {
         ),
     ),
     "pack": Page(
-        "Pack a finished run as a submission. It becomes submissions/NAME: model.onnx, predictions.csv, manifest.json.",
+        "Pack a finished run as a submission. It becomes submissions/NAME: model.onnx, predictions.csv, manifest.json, "
+        "and predict.py, to use it.",
         "submit",
         (
             ("run=DIR", "the run's folder, as `train` printed it"),
@@ -170,6 +171,17 @@ PAGES = {
         ),
         ("measure model.onnx", "measure a.onnx b.onnx competition=taco2021", "measure model.onnx latency_s=20"),
         "FILE.onnx [...]",
+    ),
+    "predict": Page(
+        "Say what is on photos, with confidences, prepared as in training to the last bit.",
+        "submit",
+        (("run=RUN", "the run's folder; or submissions/NAME among the words, in its place"),),
+        (
+            "predict photo.jpg submissions/ours",
+            "predict photos run=runs/final/ours-trial00017",
+            "predict photo.jpg submissions/ours --json",
+        ),
+        "PHOTO|FOLDER [...]",
     ),
     "machine": Page(
         "Tell whether this is a machine to rank on, and remember what is found for the measurements to come.",
@@ -266,6 +278,7 @@ PAGES = {
         "board",
         (
             HOSTED,
+            ("apply=true", "false only shows which ranks would change; a terminal shows them and asks in any case"),
             ("f1_target=X", "and other numbers of formulas: time_base, macs_base, f1_base, f1_floor, reference_ms"),
             BOARD,
         ),
@@ -296,7 +309,8 @@ PAGES = {
     ),
 }
 TEAMS = (
-    "tune", "train", "pack", "score", "submit", "status", "front", "report", "measure", "machine", "standings", "db"
+    "tune", "train", "pack", "score", "submit", "status", "front", "report", "measure", "predict", "machine",
+    "standings", "db",
 )  # fmt: skip
 WIDTH = 118
 

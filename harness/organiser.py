@@ -103,6 +103,8 @@ def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
     hosted = competitions.find(engine, settings.competition)
     places = PARTS[part](engine, hosted)
     text = json.dumps(boards.plain(places), indent=2) + "\n" if as_json else boards.to_csv(places)
+    if settings.to and not as_json:
+        text = boards.MARK + text
     if not settings.to:
         print(text, end="")
         return
@@ -218,19 +220,40 @@ def requeue(arguments: list[str], as_json: bool) -> None:
 
 
 def rescore(arguments: list[str], as_json: bool) -> None:
-    """Rank a competition by another formula from now on; list the changed ranks."""
-    from harness.board.rescore import rescore as switch
+    """Rank a competition by another formula from now on; list the changed ranks, and ask a person first."""
+    from harness.board import rescore as boards
 
     (formula,) = _named("rescore", [a for a in arguments if "=" not in a], "FORMULA")
-    changed = {k: _number(k, v) for k, _, v in (a.partition("=") for a in arguments) if k in FORMULAS_TAKE}
+    rules = {k: _number(k, v) for k, _, v in (a.partition("=") for a in arguments) if k in FORMULAS_TAKE}
+    rules["formula"] = formula
     settings = _settings([a for a in arguments if "=" in a and a.partition("=")[0] not in FORMULAS_TAKE])
     engine = _open(settings)
     hosted = competitions.find(engine, settings.competition)
-    changes = switch(engine, hosted, formula=formula, **changed)
-    if changes or as_json:
+    asked = settings.apply and not as_json and sys.stdin.isatty()
+    if asked or not settings.apply:
+        changes = boards.preview(engine, hosted, **rules)
+        if changes or as_json:
+            _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
+        else:
+            print("no team's rank would change")
+        if not asked or not _agreed(f"rank {hosted.name} by {formula} from now on?"):
+            if not as_json:
+                print("nothing is changed")
+            return
+    changes = boards.rescore(engine, hosted, **rules)
+    if as_json or (changes and not asked):
         _show(terminal.changes(changes), [asdict(c) for c in changes], as_json)
     else:
-        print(f"{hosted.name} is ranked by {formula} now; no team's rank has changed")
+        print(f"{hosted.name} is ranked by {formula} now{'' if changes else '; no team has another rank for it'}")
+
+
+def _agreed(question: str) -> bool:
+    """Ask a person; no answer is a no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def backup(arguments: list[str], as_json: bool) -> None:

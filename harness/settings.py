@@ -102,7 +102,10 @@ class Tune:
 
 @dataclass
 class Train:
-    """Settings of `train.py`. latency_s: the most that timing the result takes, about."""
+    """Settings of `train.py`. latency_s: the most that timing the result takes, about.
+
+    hold_out: keep the validation part out and tell the F1 on it; false for the last run, which learns from it, too.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     competition: Competition = field(default_factory=Competition)
@@ -114,7 +117,7 @@ class Train:
     weights: str = ""
     recipe: Schedule = field(default_factory=Schedule)
     augment: Change = field(default_factory=Change)
-    hold_out: bool = False
+    hold_out: bool = True
     run: str = ""
     threads: int = 0
     latency_s: float = 3.0
@@ -176,10 +179,11 @@ class HostBoard(Board):
 class Organise:
     """Settings of the organiser's verbs.
 
-    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`. to:
-    of `export` and `backup`. last: how many rows `log` and `submissions` show. head: a hash of the log that was noted,
-    for `audit`. workers, lease_s, latency_s, wait, sandbox: of `work`. host, port, hosts: of `serve`; hosts are the
-    names that it may be asked by, parted by commas.
+    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`.
+    to: of `export` and `backup`. apply: of `rescore`; false shows what it would change. last: how many rows `log`
+    and `submissions` show. head: a hash of the log that was noted, for `audit`. workers, lease_s, latency_s, wait,
+    sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that it may be asked by, parted by
+    commas.
     """
 
     board: HostBoard = field(default_factory=HostBoard)
@@ -189,6 +193,7 @@ class Organise:
     baseline: bool = False
     closes: str = ""
     to: str = ""
+    apply: bool = True
     last: int = 50
     head: str = ""
     workers: int = 1

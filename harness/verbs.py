@@ -54,8 +54,9 @@ def status(arguments: list[str], as_json: bool) -> None:
     """Show how a study stands: once, or live where a person looks at it, until it is over or Ctrl-C."""
     from harness.study import status as standing
 
-    shared, _ = _study(arguments)
-    now = standing.look(shared)
+    shared, runs = _study(arguments)
+    folder = runs / shared.settings.name
+    now = standing.look(shared, folder)
     if as_json:
         print(json.dumps(now.to_dict(), indent=2))
     elif not sys.stdout.isatty():
@@ -64,7 +65,7 @@ def status(arguments: list[str], as_json: bool) -> None:
         with Live(standing.page(now), auto_refresh=False, vertical_overflow="visible") as live:
             while not now.over:
                 time.sleep(2)
-                now = standing.look(shared)
+                now = standing.look(shared, folder)
                 live.update(standing.page(now), refresh=True)
 
 
@@ -131,10 +132,9 @@ def score(arguments: list[str], as_json: bool) -> None:
     if verdict.sandbox == "unsafe":
         print("judged without a sandbox, as the verdict says: that is for one's own models alone")
     if dataset.hidden:
+        learnt = "has learnt from" if entry.run["metrics"].get("f1") is None else "held out"
         print("the test images' labels are the organiser's: F1 and points are of the validation images, which train.py")
-        print(
-            "learns from unless hold_out=true: not stored on a board; all else is checked as the organiser's judge does"
-        )
+        print(f"{learnt}: not stored on a board; all else is checked as the organiser's judge does")
         _say_where_to_submit(folder)
     else:
         print(f"stored in {_safe(settings.board.url)}")
@@ -247,6 +247,50 @@ def _size(given: str | None) -> tuple[int, ...] | None:
     return tuple(int(n) for n in numbers)
 
 
+def predict(arguments: list[str], as_json: bool) -> None:
+    """Say what is on photos, by a finished run's network or an entry's."""
+    from harness.submission import classifier
+
+    network, paths = _network(arguments)
+    unreadable, rows = [], []
+    for photo in network.classify(p for path in paths for p in classifier.photos_in(path)):
+        if photo.confidences is None:
+            unreadable.append(f"{photo.path}: {photo.why}")
+            continue
+        best = sorted(zip(network.classes, photo.confidences.tolist(), strict=True), key=lambda pair: -pair[1])
+        if not as_json:
+            print(f"{photo.path}: " + ", ".join(f"{name} {share:.4f}" for name, share in best[:5]), flush=True)
+        rows.append({"file": str(photo.path), "class": best[0][0], "confidence": best[0][1], "confidences": dict(best)})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    if unreadable:
+        more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        raise HarnessError(
+            f"predict: {'; '.join(unreadable[:5])}{more}", "save such a photo as JPEG or PNG, or leave it out"
+        )
+
+
+def _network(arguments: list[str]) -> tuple[Any, list[Path]]:
+    """Return the network that is named, and the paths of photos."""
+    from harness.submission import classifier
+
+    run, others = config.given(arguments, "run"), [a for a in arguments if not a.startswith("run=")]
+    for word in others:
+        if "=" in word and not Path(word).exists():
+            what = f"{word}: not a setting of predict; allowed: run=FOLDER"
+            raise HarnessError(what, "python -m harness predict PHOTO run=runs/final/NAME")
+    paths = [Path(word).expanduser() for word in others]
+    networks = [p for p in paths if classifier.is_entry(p) or classifier.is_run(p)] if run is None else []
+    photos = [p for p in paths if p not in networks]
+    if not photos or len(networks) + (run is not None) != 1:
+        what = "no photo" if not photos else f"{len(networks)} networks"
+        fix = "python -m harness predict PHOTO|FOLDER ... run=runs/final/NAME, or submissions/NAME in the place of run="
+        raise HarnessError(f"predict: {what} given; allowed: photos, and one run or submission", fix)
+    if run is not None or classifier.is_run(networks[0]):
+        return classifier.of_run(networks[0] if run is None else Path(run).expanduser()), photos
+    return classifier.of_entry(networks[0]), photos
+
+
 def machine(arguments: list[str], as_json: bool) -> None:
     """Tell whether this is a machine to rank on, and remember what is found for the measurements to come."""
     from harness.measure import past, process
@@ -355,6 +399,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "standings": standings,
     "submit": submit,
     "measure": measure,
+    "predict": predict,
     "machine": machine,
     "db": db,
 }

@@ -43,17 +43,46 @@ def rescore(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
         HarnessError: a rule is one that entries were measured by, the formula is unknown, a number is out of its
             range, or nothing changes.
     """
-    fixed = [name for name in rules if name in MEASURED]
-    if fixed:
-        what = f"{fixed[0]}: entries were measured by it; can be changed: formula and what formulas take"
-        raise HarnessError(what, "create another competition, whose entries are judged anew")
-
+    _refuse_measured(rules)
     attempts = counting()
 
     def act(connection: sa.Connection) -> list[Change]:
         return _switched(connection, hosted, rules, again=next(attempts) > 0)
 
     return store.transact(engine, act)
+
+
+class _Shown(Exception):
+    """Undoes a transaction once it has told what it would change."""
+
+    def __init__(self, changes: list[Change]) -> None:
+        super().__init__()
+        self.changes = changes
+
+
+def preview(engine: Engine, hosted: Hosted, **rules: Any) -> list[Change]:
+    """Return what `rescore` would change by these rules, and leave all as it is.
+
+    Raises:
+        HarnessError: as `rescore`.
+    """
+    _refuse_measured(rules)
+
+    def act(connection: sa.Connection) -> None:
+        raise _Shown(_switched(connection, hosted, rules, again=False))
+
+    try:
+        store.transact(engine, act)
+    except _Shown as shown:
+        return shown.changes
+    raise AssertionError("unreachable")
+
+
+def _refuse_measured(rules: dict[str, Any]) -> None:
+    fixed = [name for name in rules if name in MEASURED]
+    if fixed:
+        what = f"{fixed[0]}: entries were measured by it; can be changed: formula and what formulas take"
+        raise HarnessError(what, "create another competition, whose entries are judged anew")
 
 
 def _switched(connection: sa.Connection, hosted: Hosted, changes: dict[str, Any], again: bool) -> list[Change]:

@@ -149,6 +149,10 @@ def plain(places: Sequence[Place]) -> list[dict[str, Any]]:
     return [asdict(place) for place in places]
 
 
+MARK = "\ufeff"
+"""A byte order mark, by which spreadsheets know a csv file for UTF-8."""
+
+
 def to_csv(places: Sequence[Place]) -> str:
     """Write places as a table that no spreadsheet takes for formulas."""
     names = [f.name for f in fields(Place)]

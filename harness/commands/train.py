@@ -1,9 +1,11 @@
-"""Train one network long, on everything but the test part; kill it at any moment, the same command goes on.
+"""Train one network long; kill it at any moment, the same command goes on.
 
+A part of the images is held out, and the run tells its F1 on them; hold_out=false learns from them, too: the last run.
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
 """
 
 import shlex
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ def train(arguments: list[str]) -> None:
     from harness.study.study import load
     from harness.submission.pack import ENTRIES, free_name
 
-    study = config.given(arguments, "study")
+    typed, study = arguments, config.given(arguments, "study")
     number = None
     if study:
         url = config.load("train", config.only(arguments, "storage.")).storage.url
@@ -40,6 +42,10 @@ def train(arguments: list[str]) -> None:
     folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
     line = f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"
     config.say_next(line + config.carried(arguments, "runs"))
+    if settings.hold_out:
+        keys = dict.fromkeys(key for a in typed if (key := a.partition("=")[0]) not in ("run", "hold_out", "conf"))
+        again = f"{spelt('train')}{config.carried(typed, *keys)} hold_out=false run={shlex.quote(f'{folder.name}-all')}"
+        print(f"       the last run learns from the images held out, too:\n       {again}")
 
 
 def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tuple[Any, str]:
@@ -127,4 +133,18 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
     speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"
     size = f"{cost.macs / 1e6:.2f} MMACs, {cost.parameters:,} parameters"
     print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + ("" if f1 is None else f", F1 {f1:.4f}"))
+    _show(run, folder)
     return folder
+
+
+def _show(run: Any, folder: Path) -> None:
+    """Print and draw what the images that were held out say, if any were."""
+    from rich.console import Console
+
+    from harness.report import confusion
+
+    found, classes = run.metrics, run.data["classes"]
+    if found.confusion is not None:
+        title = f"F1 {found.f1:.4f} on {found.images} images held out"
+        Console(width=None if sys.stdout.isatty() else 140).print(confusion.table(found.confusion, classes, title))
+        print(f"wrote {confusion.picture(found.confusion, classes, folder / 'confusion.png', title)}")

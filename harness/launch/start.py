@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from tqdm import tqdm
 
 from harness import database
 from harness.data import overview
@@ -25,6 +23,7 @@ from harness.data.split import Dataset
 from harness.errors import HarnessError, pick
 from harness.interrupts import deaf
 from harness.launch import local, ray, slurm
+from harness.launch.display import Display
 from harness.launch.launcher import Launch, Workers
 from harness.processors import check_threads, given
 from harness.record import files
@@ -33,7 +32,7 @@ from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.search import space
 from harness.search.attributes import cost_of, result_of
-from harness.study import ledger, own_folder, refused, slots
+from harness.study import ledger, own_folder, progress, refused, slots
 from harness.study.definition import Definition, listed
 from harness.study.honest_trial import Task
 from harness.study.study import Shared, differences, join, refuse, there_is
@@ -78,7 +77,7 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(shared, start(replace(job, deadline=_deadline(shared)), how))
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), how), job.folder)
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
@@ -165,31 +164,32 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
     )
 
 
-def _watch(shared: Shared, workers: Workers) -> None:
-    """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
-    shown: set[int] = set()
+def _watch(shared: Shared, workers: Workers, folder: Path) -> None:
+    """Show each trial as it ends, and how far the others are, until all workers have ended; none outlives this.
+
+    Those that had ended before are not shown again.
+    """
+    study, total = shared.optuna, shared.settings.trials
+    shown = {t.number for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
     reported: set[str] = set()
     finished_at = None
-    study, total = shared.optuna, shared.settings.trials
     try:
-        with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
+        with Display(shared.settings.name, total=total, done=total - _left(shared)) as display:
             while True:
                 ended = workers.ended()
                 trials = study.get_trials(deepcopy=False)
                 for trial in trials:
                     if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
                         shown.add(trial.number)
-                        bar.write(line(trial))
-                bar.set_postfix_str(refused.words(refused.counts(trials)), refresh=False)
+                        display.say(line(trial))
                 for name, words in ended.items():
                     if words and name not in reported:
                         reported.add(name)
                         ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
-                        bar.write(f"{name}: {words}{'; the study goes on' if workers.running() else ''}")
+                        display.say(f"{name}: {words}{'; the study goes on' if workers.running() else ''}")
                 left = _left(shared)
-                if total - left != bar.n or sys.stdout.isatty():
-                    bar.n = total - left
-                    bar.refresh()
+                at_work = progress.running(study, trials, folder)
+                display.show(total - left, at_work, refused.words(refused.counts(trials)))
                 finished_at = finished_at or (None if left else time.monotonic())
                 if not workers.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
                     break

@@ -12,10 +12,11 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 def f1_by_class(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[float | None]:
     """Return F1 of each class, 0..1; None for one that neither occurs nor is predicted."""
-    return _f1_by_class(confusion(np.asarray(labels), np.asarray(predicted), classes))
+    return f1_by_class_of(confusion(np.asarray(labels), np.asarray(predicted), classes))
 
 
-def _f1_by_class(table: np.ndarray) -> list[float | None]:
+def f1_by_class_of(table: np.ndarray) -> list[float | None]:
+    """Return F1 of each class of a confusion table, as `f1_by_class`."""
     right, seen = np.diag(table), table.sum(axis=0) + table.sum(axis=1)
     return [float(2 * r / s) if s else None for r, s in zip(right, seen, strict=True)]
 
@@ -31,7 +32,7 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
 
 def macro_f1_of(table: np.ndarray) -> float:
     """Average F1 over the classes of a confusion table, as `macro_f1`."""
-    present = [f1 for f1 in _f1_by_class(table) if f1 is not None]
+    present = [f1 for f1 in f1_by_class_of(table) if f1 is not None]
     return float(np.mean(present)) if present else 0.0
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -54,8 +54,9 @@ class Input(TypedDict):
 
 @STRICT
 class Prepared(TypedDict):
-    """What the judge does to the test images."""
+    """What the judge does to the test images. side_px: of these as the data set stores them; not in older entries."""
 
+    side_px: NotRequired[Annotated[int, between(1, 100_000)]]
     resolution_px: Annotated[int, between(1, 1024)]
     mean: _three(-1e4, 1e4, "three numbers, -10,000 to 10,000")
     std: _three(1e-5, 1e4, "three numbers above 0, 0.00001 to 10,000")

@@ -12,8 +12,8 @@ from harness.record.result import Result
 class Run:
     """A finished training, beside `model.onnx` in its folder.
 
-    candidate, data (name, options, fingerprint, classes), preprocessing, precision, competition: plain JSON values.
-    metrics: what was measured of the artefact. train_s: seconds of training over all sittings.
+    candidate, data (name, options, fingerprint, classes, side_px), preprocessing, precision, competition: plain JSON
+    values. metrics: what was measured of the artefact. train_s: seconds of training over all sittings.
     """
 
     candidate: dict[str, Any]

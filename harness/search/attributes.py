@@ -11,6 +11,8 @@ from harness.record.result import Cost, Result
 CANDIDATE, DIGEST, COST, RESULT = "candidate", "digest", "cost", "result"
 RUNGS = "rungs"
 """The raw F1 at the rungs so far, by epoch, of trials that run or were stopped, too."""
+PROGRESS = "progress"
+"""The last row of a running trial's journal as of some seconds ago, for those who look from other machines."""
 REFUSED = "refused"
 """Why a candidate was refused before training and replaced, one of `gate.KINDS`: the trial counts for nothing."""
 

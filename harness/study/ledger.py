@@ -19,7 +19,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness import database
-from harness.search.attributes import REFUSED
+from harness.search.attributes import PROGRESS, REFUSED
 from harness.search.gate import Refused
 from harness.study import pending_results, slots, timings
 from harness.study.history import EVERY_SLOT
@@ -246,6 +246,17 @@ def replay(shared: Shared, outcome: Outcome) -> str:
         return COUNTED
 
     return _step(shared, act)
+
+
+def note(shared: Shared, turn: Turn, progress: dict[str, Any]) -> None:
+    """Keep how far a trial is, for people who look from other machines: tried once, for nothing depends on it.
+
+    Raises:
+        Away, SQLAlchemyError: not now.
+        OptunaError: somebody has ended the trial.
+    """
+    storage, trial = shared.optuna._storage, turn.trial._trial_id
+    step(shared.optuna, shared.engine, 0.0, lambda _: storage.set_trial_user_attr(trial, PROGRESS, progress))
 
 
 def died(shared: Shared, worker: str, reason: str) -> None:

@@ -30,8 +30,7 @@ def claim(study: optuna.Study, folder: Path) -> None:
         return
     trials = any(True for name in (CANDIDATE, pending_results.NAME) for _ in folder.glob(f"*/{name}"))
     if path.exists() or trials:
-        noted = json.loads(path.read_text())[MARK] if path.exists() else None
-        if noted != mark:
+        if _noted(path) != mark:
             raise HarnessError(
                 f"study.name={study.study_name}: {folder} holds the runs of another study of this name, of another "
                 "database or one that was removed",
@@ -40,3 +39,13 @@ def claim(study: optuna.Study, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(path, {MARK: mark})
+
+
+def is_of(study: optuna.Study, folder: Path) -> bool:
+    """Tell whether a folder of this machine holds the runs of this very study."""
+    mark = study.user_attrs.get(MARK)
+    return mark is not None and _noted(folder / NAME) == mark
+
+
+def _noted(path: Path) -> str | None:
+    return json.loads(path.read_text())[MARK] if path.exists() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +14,9 @@ from rich.table import Table
 
 from harness.search.attributes import result_of
 from harness.search.gate import Known
-from harness.study import ledger, refused, slots
+from harness.study import ledger, progress, refused, slots
 from harness.study.history import EVERY_SLOT
+from harness.study.progress import Progress
 from harness.study.storage import step
 from harness.study.study import Shared, finished
 
@@ -30,6 +32,7 @@ class Lease:
     trial: int
     running_s: float
     left_s: float
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,11 @@ class Status:
         return asdict(self)
 
 
-def look(shared: Shared) -> Status:
-    """Read how a study stands, and close the trials of workers that are dead."""
+def look(shared: Shared, folder: Path | None = None) -> Status:
+    """Read how a study stands, and close the trials of workers that are dead.
+
+    folder: of the study's runs on this machine, whose journals say of its own workers how far they are this moment.
+    """
     ledger.reap(shared)
     name = shared.settings.name
 
@@ -73,11 +79,12 @@ def look(shared: Shared) -> Status:
     leased, ago = step(shared.optuna, shared.engine, shared.patience_s, act)
     states = ledger.counts(shared, EVERY_SLOT)
     found = shared.optuna.get_trials(deepcopy=False)
+    at_work = {p.trial: p for p in progress.running(shared.optuna, found, folder)}
     numbers = {t._trial_id: t.number for t in found}
-    leases = [
-        Lease(r["owner"].partition("/")[0], r["number"], numbers.get(r["trial"], -1), r["age_s"], r["left_s"])
-        for r in leased
-    ]
+    leases = []
+    for row in leased:
+        worker, trial = row["owner"].partition("/")[0], numbers.get(row["trial"], -1)
+        leases.append(Lease(worker, row["number"], trial, row["age_s"], row["left_s"], at_work.get(trial)))
     rate = _rate(ago[:RECENT])
     left = states["free"] + states["leased"]
     remaining = left / rate if rate and left else (0.0 if not left else None)
@@ -125,10 +132,11 @@ def page(status: Status) -> Group:
         lines.append(f"timed again, in other minutes, as they may be the best: {status.timed_again} trials")
     if not status.leases and not status.over:
         lines.append("no worker is running: `python tune.py` with this study.name goes on")
-    table = Table("worker", "trial", "slot", "running for", "lease")
+    table = Table("worker", "trial", "slot", "running for", *progress.COLUMNS, "lease")
     for lease in status.leases:
         silent = f"ends in {lease.left_s:.0f} s" if lease.left_s > 0 else "[red]silent[/red]"
-        table.add_row(lease.worker, str(lease.trial), str(lease.slot), _time(lease.running_s), silent)
+        far = progress.cells(lease.progress) if lease.progress else [""] * len(progress.COLUMNS)
+        table.add_row(lease.worker, str(lease.trial), str(lease.slot), _time(lease.running_s), *far, silent)
     return Group(*lines, *([table] if status.leases else []))
 
 

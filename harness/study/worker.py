@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import database
 from harness.errors import HarnessError
 from harness.record import files
+from harness.record.journal import last_row
 from harness.record.result import Result
 from harness.search import attributes
 from harness.search.duplicates import Duplicate
@@ -44,6 +46,9 @@ Between = Callable[[str], object]
 """What a worker does between trials, and while it waits for others: seconds at most. Given its unique name."""
 DRAWS = 30
 """How many refused candidates are replaced in one slot; the next one uses it up, for a space may hold nothing else."""
+NOTE_S = 10.0
+"""How long after one note of how far a trial is the next may be written: 64 workers then write six small ones a second
+at most. By default it is a quarter of a lease, 15 s."""
 HUNG_S = 30.0
 """How long after its time-out a trial may stay in code that Python can't interrupt before its process is ended."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -130,7 +135,7 @@ def _use(shared: Shared, turn: Turn, owner: str, run: RunTrial, place: Place, en
     for draw in range(DRAWS + 1):
         folder = place(turn.trial.number)
         try:
-            with _beating(shared, turn):
+            with _beating(shared, turn, folder):
                 return _one(shared, turn, run, folder, end)
         except Refused as e:
             if _uses_up(shared, e, draw):
@@ -273,13 +278,15 @@ def _limited(shared: Shared, end: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _beating(shared: Shared, turn: Turn) -> Iterator[None]:
+def _beating(shared: Shared, turn: Turn, folder: Path) -> Iterator[None]:
     """Renew the lease while a trial runs; a database that is away for a moment is asked again.
 
-    A trial that is far over its time in code that Python can't interrupt takes its process with it.
+    How far the trial is, as its journal says, is noted beside. A trial that is far over its time in code that Python
+    can't interrupt takes its process with it.
     """
     stop, lease_s, limit = threading.Event(), shared.settings.lease_s, shared.settings.trial_s
     hung = time.monotonic() + limit + HUNG_S if limit else math.inf
+    note = _noting(shared, turn, folder)
 
     def beat() -> None:
         while not stop.wait(min(lease_s / 4, max(0.0, hung - time.monotonic()))):
@@ -293,6 +300,8 @@ def _beating(shared: Shared, turn: Turn) -> Iterator[None]:
                         return
             except SQLAlchemyError as e:
                 print(f"lease of slot {turn.slot.number}: {reason_of(e)}; trying again", flush=True)
+            else:
+                note()
 
     thread = threading.Thread(target=beat, daemon=True, name="lease")
     thread.start()
@@ -301,3 +310,22 @@ def _beating(shared: Shared, turn: Turn) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _noting(shared: Shared, turn: Turn, folder: Path) -> Callable[[], None]:
+    """Return what notes the last row of a trial's journal in the database, where it is another one and it is time."""
+    noted: dict[str, Any] | None = None
+    due = time.monotonic() + NOTE_S
+
+    def note() -> None:
+        nonlocal noted, due
+        row = last_row(folder)
+        if row is None or row == noted or time.monotonic() < due:
+            return
+        due = time.monotonic() + NOTE_S
+        # the next one is soon enough; and that the trial is no longer ours is for others to find
+        with contextlib.suppress(SQLAlchemyError, OptunaError, HarnessError):
+            ledger.note(shared, turn, row)
+            noted = row
+
+    return note

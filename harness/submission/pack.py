@@ -1,4 +1,4 @@
-"""From a finished run to an entry: model, predictions and manifest in one folder."""
+"""From a finished run to an entry: model, predictions and manifest in one folder, and predict.py to use the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.record import manifest
 from harness.record.files import sha256
 from harness.record.manifest import MODEL, NAME, PREDICTIONS, Manifest
 from harness.rules.competition import Competition
-from harness.submission import gate, predictions
+from harness.submission import gate, predictions, standalone
 
 ENTRIES = "submissions"
 """The folder of all entries, unless another is named."""
@@ -57,6 +57,7 @@ def pack(
         shutil.copyfile(model, entry / MODEL)
         predictions.write(entry / PREDICTIONS, dataset.test.names, predicted, dataset.classes)
         manifest.write(entry, _manifest(entry, run, dataset, name, competition))
+        standalone.write(entry, dataset.classes, dataset.side_px, how)
         if target.exists():
             os.rename(target, Path(part, "replaced"))
         os.rename(entry, target)
@@ -70,7 +71,7 @@ def _manifest(entry: Path, run: dict[str, Any], dataset: Dataset, name: str, com
         "files": {file: sha256(entry / file) for file in (MODEL, PREDICTIONS)},
         "input": {"shape": ["N", 3, side, side], "dtype": "float32"},
         "classes": dataset.classes,
-        "preprocessing": run["preprocessing"],
+        "preprocessing": run["preprocessing"] | {"side_px": dataset.side_px},
         "runtime": competition.runtime,
         "threads": competition.threads,
         "candidate": run["candidate"],

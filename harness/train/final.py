@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from harness.data.prepare import Preprocessing, prepare, resize, statistics
 from harness.data.split import Dataset, Images, merge
@@ -20,6 +19,7 @@ from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.fastest import timed
 from harness.measure.machine import versions
 from harness.measure.process import PATIENCE_S, predict
+from harness.measure.quality import macro_f1
 from harness.measure.result import result
 from harness.record import files, run_folder
 from harness.record.candidate import Candidate
@@ -32,10 +32,15 @@ from harness.runtime.export import export
 from harness.seed import derive
 from harness.track.mirror import Mirror
 from harness.train import checkpoint
+from harness.train.display import Display
 from harness.train.fit import Diverged, Epoch, fit
+from harness.train.fit import predict as predict_in_memory
 from harness.train.footprint import too_big, training_gb
 from harness.train.precision import Precision, probe
 from harness.train.start import network
+
+LOOKS = 10
+"""How often a training looks at the part that is held out, which costs a third of what learning from it would."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     data = {
         "name": plan.dataset.name, "options": plan.data_options,
         "fingerprint": plan.dataset.fingerprint(), "classes": list(plan.dataset.classes),
+        "side_px": plan.dataset.side_px,
     }  # fmt: skip
     train_s = sum(row["seconds"] for row in Journal(plan.folder).rows())
     run = Run(
@@ -135,31 +141,46 @@ def _fit(
     done = int(checkpoint.load(saved)["epoch"]) if saved.exists() else 0
     journal = Journal(plan.folder)
     journal.rewind(done)
-    steps = max(1, len(images) // recipe.batch)
     if done:
         print(f"resumed after epoch {done}", flush=True)
-    with tqdm(
-        total=recipe.epochs * steps, initial=done * steps, unit="step", desc=plan.folder.name, file=sys.stdout,
-        dynamic_ncols=True, mininterval=1 if sys.stdout.isatty() else 60,
-    ) as bar:  # fmt: skip
-
-        def on_step(step: int, loss: float) -> None:
-            bar.update()
+    before = journal.rows()
+    steps = max(1, len(images) // recipe.batch)
+    look = _looking(plan, how, precision)
+    with Display(
+        plan.folder.name, epochs=recipe.epochs, steps=steps, batch=min(recipe.batch, len(images)), done=done,
+        loss=before[-1]["loss"] if before else None, f1=next((r["f1"] for r in reversed(before) if "f1" in r), None),
+    ) as display:  # fmt: skip
 
         def on_epoch(epoch: Epoch) -> None:
             row = {"epoch": epoch.number, "loss": epoch.loss, "seconds": round(epoch.seconds, 2)}
-            mirror.log(journal.log(**row, images_per_s=round(epoch.images_per_s, 1)))
-            seen = {"epoch": epoch.number, "loss": f"{epoch.loss:.4f}", "images_per_s": round(epoch.images_per_s)}
-            bar.set_postfix(seen, refresh=False)
+            row |= {"images_per_s": round(epoch.images_per_s, 1)} | look(epoch)
+            mirror.log(journal.log(**row))
+            display.epoch(epoch.loss, row.get("f1"))
 
         try:
             return fit(
                 model, images, preprocessing=how, recipe=recipe, how=plan.candidate.augment, precision=precision,
-                seed=derive(plan.seed, "fit"), device=plan.device, on_epoch=on_epoch, on_step=on_step, save_to=saved,
+                seed=derive(plan.seed, "fit"), device=plan.device, on_epoch=on_epoch, on_step=display.step,
+                save_to=saved,
             )  # fmt: skip
         except Diverged as e:
             lr = recipe.optimizer["lr"]
             raise HarnessError(f"run {plan.folder}: {e}", f"set run=NAME and a recipe.lr below {lr:g}") from e
+
+
+def _looking(plan: Plan, how: Preprocessing, precision: Precision) -> Callable[[Epoch], dict[str, float]]:
+    """Return what tells the F1 on the part that is held out, at ten epochs, the last among them; nothing at others."""
+    epochs, part = plan.candidate.recipe.epochs, plan.dataset.validation
+    looks = {round(epochs * (i + 1) / LOOKS) for i in range(LOOKS)} if plan.hold_out else set()
+    pixels = resize(part.pixels, how.resolution_px) if looks else part.pixels
+
+    def look(epoch: Epoch) -> dict[str, float]:
+        if epoch.number not in looks:
+            return {}
+        found = predict_in_memory(epoch.model, pixels, how, precision)
+        return {"f1": macro_f1(part.labels, found, len(plan.dataset.classes))}
+
+    return look
 
 
 def _result(plan: Plan, artefact: Path, how: Preprocessing, precision: Precision) -> Result:

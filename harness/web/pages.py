@@ -46,7 +46,8 @@ def table(here: Here, board: views.Which | None = None) -> Response:
     hosted = here.hosted()
     _, places = here.boards.places(hosted, views.shown(hosted, board))
     name = f'attachment; filename="{hosted.name}.csv"'
-    return Response(standings.to_csv(places), media_type="text/csv", headers={"content-disposition": name})
+    text = standings.MARK + standings.to_csv(places)
+    return Response(text, media_type="text/csv", headers={"content-disposition": name})
 
 
 @router.get("/rules")

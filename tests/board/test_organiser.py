@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HARNESS_BOARD_URL", f"sqlite:///{tmp_path}/board.db")
     monkeypatch.setenv("HARNESS_BOARD_FILES", str(tmp_path / "files"))
     return tmp_path
+
+
+class Terminal(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -81,7 +91,9 @@ def test_an_organisers_day(
     assert private["f1"] != public["f1"]
     assert told(capsys, "submissions")[0]["f1_private"] == private["f1"]
     said(capsys, "competition", "export", "--private", f"to={place}/board.csv")
-    assert (place / "board.csv").read_text().splitlines()[1].startswith("1,Anna B,")
+    exported = (place / "board.csv").read_bytes()  # spreadsheets know UTF-8 by its mark
+    assert exported.startswith(b"\xef\xbb\xbfrank,") and exported.splitlines()[1].startswith(b"1,Anna B,")
+    assert said(capsys, "competition", "export", "--private").startswith("rank,")
     assert told(capsys, "backup", f"to={place}/backup")["entries"] == 1
     head = told(capsys, "audit")["head"]
     assert "the log is whole" in said(capsys, "audit", f"head={head}")
@@ -90,6 +102,28 @@ def test_an_organisers_day(
     said(capsys, "requeue", str(entry))
     assert "open" in said(capsys, "competition", "reopen")
     assert "lets nobody in" in said(capsys, "team", "revoke", "Anna B")
+
+
+@pytest.mark.parametrize(("answer", "ranked"), [("y", True), ("n", False), ("", False), (None, False)])
+def test_a_person_sees_what_rescore_changes_before_it_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str | None, ranked: bool
+) -> None:
+    """Asked in a terminal; Ctrl-D is a no. A script isn't asked, and `apply=false` only shows."""
+    said(capsys, "competition", "create", "digits")
+    assert "no team's rank would change\nnothing is changed" in said(capsys, "rescore", "f1_squared_fps", "apply=false")
+
+    def reply(question: str) -> str:
+        assert question == "rank digits by f1_squared_fps from now on? [y/N] "
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", reply)
+    shown = said(capsys, "rescore", "f1_squared_fps")
+    assert shown.startswith("no team's rank would change\n")
+    assert ("is ranked by f1_squared_fps now" in shown) is ranked and ("nothing is changed" in shown) is not ranked
+    assert [row["action"] for row in told(capsys, "log")].count("rescore") == int(ranked)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from harness.board import competitions, log, picks, queue, standings, store, tables, teams
-from harness.board.rescore import Change, rescore
+from harness.board.rescore import Change, preview, rescore
 from harness.board.standings import Place, ranked
 from harness.errors import HarnessError
 from harness.judge.bootstrap import f1_to_text
@@ -178,6 +178,20 @@ def test_another_formula_makes_another_board_without_a_model_being_run(engine: E
     rescore(engine, now, formula=RULES.formula)
     assert competitions.find(engine, hosted.name).terms == hosted.terms
     assert [p.team for p in standings.private(engine, hosted)] == ["exact", "quick"]
+
+
+def test_what_another_formula_would_change_is_shown_and_nothing_changed(engine: Engine) -> None:
+    """The same as is told afterwards; board, terms and log are as before, and a mistake is refused alike."""
+    hosted = two_teams(engine)
+    before = standings.plain(standings.public(engine, hosted)), log.rows(engine)
+    changes = preview(engine, hosted, formula="f1_squared_fps")
+    assert (standings.plain(standings.public(engine, hosted)), log.rows(engine)) == before
+    assert competitions.find(engine, hosted.name).terms == hosted.terms
+    with pytest.raises(HarnessError, match="ranked by these rules already"):
+        preview(engine, hosted, formula=RULES.formula)
+    with pytest.raises(HarnessError, match="threads: entries were measured by it"):
+        preview(engine, hosted, threads=2)
+    assert rescore(engine, hosted, formula="f1_squared_fps") == changes != []
 
 
 def test_a_board_of_mean_ranks_can_be_had_too(lite: Engine) -> None:

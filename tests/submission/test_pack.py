@@ -27,8 +27,8 @@ EXAMPLE = ROOT / "submissions" / "example"
 
 
 def test_an_entry_holds_model_predictions_and_manifest(packed: Path, run_folder: Path, dataset: Dataset) -> None:
-    """The three files are there and speak of each other; nothing else is left beside them."""
-    assert sorted(p.name for p in packed.iterdir()) == ["manifest.json", "model.onnx", "predictions.csv"]
+    """The three files are there and speak of each other; nothing else is left beside them but how to use the model."""
+    assert sorted(p.name for p in packed.iterdir()) == ["manifest.json", "model.onnx", "predict.py", "predictions.csv"]
     assert [p.name for p in packed.parent.iterdir()] == ["brightest"]
     said = manifest.read(packed)
     assert said.files == {name: sha256(packed / name) for name in said.files}

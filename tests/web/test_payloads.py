@@ -131,7 +131,8 @@ def test_a_link_that_got_past_the_check_is_no_script(shared: Staged) -> None:
 
 
 def test_the_csv_of_the_board_holds_no_formula(shared: Staged) -> None:
-    """Every cell that a spreadsheet would run begins with a quote; a table it stays."""
+    """Every cell that a spreadsheet would run begins with a quote; a table it stays, known for UTF-8 by its mark."""
+    assert client_of(shared).get("/board.csv").content.startswith(b"\xef\xbb\xbf")
     for payload in PAYLOADS:
         fill(shared, payload, "team")
         rows = list(csv.DictReader(io.StringIO(client_of(shared).get("/board.csv").text)))
