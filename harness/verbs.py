@@ -138,7 +138,7 @@ def standings(arguments: list[str], as_json: bool) -> None:
 
     name = config.given(arguments, "competition")
     settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("competition=")])
-    boards = local.boards(store.open(settings.board.url), name)
+    boards = local.boards(store.reader(settings.board.url), name)
     if as_json:
         print(json.dumps(plain(boards), indent=2))
         return

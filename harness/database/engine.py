@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from harness.database.failures import unreachable
 from harness.database.mounts import check_locks_hold
-from harness.database.url import address
+from harness.database.url import address, shown
+from harness.errors import HarnessError
 
 WAL_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 BUSY_S = 60  # how long a SQLite writer waits for another
@@ -54,16 +56,41 @@ def connect(url: str, setting: str = "storage.url") -> sa.Engine:
         HarnessError: it can't be reached, or is no database, or a SQLite file on a network's file system.
     """
     target = address(url, setting)
-    try:
-        if target.get_backend_name() == "sqlite" and target.database:
-            check_locks_hold(target, setting)
+    if target.get_backend_name() == "sqlite" and target.database:
+        check_file(target, setting)
+        try:
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(target, **options(target, setting))
-        careful(engine)
+        except OSError as e:
+            raise unreachable(target, e, setting) from None
+    return tried(target, setting, options(target, setting), careful)
+
+
+def check_file(target: sa.URL, setting: str) -> None:
+    """Refuse a SQLite file that is a folder, or whose locks don't hold.
+
+    Raises:
+        HarnessError: so it is.
+    """
+    if Path(str(target.database)).is_dir():
+        what = f"{setting}={shown(target, setting)}: is a folder; allowed: a file"
+        raise HarnessError(what, f"name a file in it: {setting}=sqlite:///{target.database}/harness.db")
+    check_locks_hold(target, setting)
+
+
+def tried(target: sa.URL, setting: str, how: dict[str, Any], prepare: Callable[[sa.Engine], None]) -> sa.Engine:
+    """Make an engine and connect once.
+
+    Raises:
+        HarnessError: it can't be.
+    """
+    try:
+        engine = sa.create_engine(target, **how)
+        prepare(engine)
         with engine.connect():
             return engine
-    # a strange option in the url reaches the driver, which says so in its own way
-    except (SQLAlchemyError, OSError, TypeError, ValueError) as e:
+    except HarnessError:
+        raise
+    except Exception as e:  # a strange option in the url reaches the driver, which says so in whatever way
         raise unreachable(target, e, setting) from None
 
 

@@ -22,7 +22,6 @@ from harness import database
 from harness.search.attributes import REFUSED
 from harness.search.gate import Refused
 from harness.study import pending_results, slots
-from harness.study.history import EVERY_SLOT
 from harness.study.pending_results import Outcome
 from harness.study.storage import step
 from harness.study.study import Shared
@@ -256,28 +255,6 @@ def died(shared: Shared, worker: str, reason: str) -> None:
                 shared.optuna._storage.set_trial_user_attr(trial, "reason", reason)
 
     _step(shared, act)
-
-
-def reap(shared: Shared) -> int:
-    """Close the trials of dead workers without running them again now; return how many there were."""
-    settings = shared.settings
-
-    def act(connection: sa.Connection) -> bool:
-        slot = slots.claim(connection, settings.name, "reaper", settings.lease_s, EVERY_SLOT, dead=True)
-        if slot is None or slot.lost is None:
-            return slot is not None and slots.release(connection, slot, failed=False)
-        lost = shared.optuna._storage.get_trial(slot.lost)
-        _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died"))
-        if not slot.given_up:
-            if slot.again:
-                slots.attach(connection, slot, lost._trial_id)
-            slots.release(connection, slot, failed=False)
-        return True
-
-    closed = 0
-    while _step(shared, act):
-        closed += 1
-    return closed
 
 
 def counts(shared: Shared, trials: int | None = None) -> dict[str, int]:

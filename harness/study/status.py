@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rich.console import Group
 from rich.table import Table
 
+from harness.database.lease import GRACE
 from harness.search.attributes import result_of
 from harness.study import ledger, refused, slots
 from harness.study.history import EVERY_SLOT
@@ -22,13 +23,17 @@ RECENT = 20  # finished trials that the rate is of
 
 @dataclass(frozen=True)
 class Lease:
-    """A trial that is running. left_s: below 0 its worker is silent for longer than its lease."""
+    """A trial that is running. left_s: below 0 its worker is silent for longer than its lease.
+
+    dead: silent for so long that the next worker takes the trial up.
+    """
 
     worker: str
     slot: int
     trial: int
     running_s: float
     left_s: float
+    dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,9 @@ class Status:
 
 
 def look(shared: Shared) -> Status:
-    """Read how a study stands, and close the trials of workers that are dead."""
-    ledger.reap(shared)
+    """Read how a study stands; nothing is changed by it."""
     name = shared.settings.name
+    slots.check(shared.engine, name)
 
     def act(connection: sa.Connection) -> tuple[Any, list[float]]:
         return slots.leased(connection, name), slots.endings(connection, name)
@@ -71,10 +76,7 @@ def look(shared: Shared) -> Status:
     states = ledger.counts(shared, EVERY_SLOT)
     found = shared.optuna.get_trials(deepcopy=False)
     numbers = {t._trial_id: t.number for t in found}
-    leases = [
-        Lease(r["owner"].partition("/")[0], r["number"], numbers.get(r["trial"], -1), r["age_s"], r["left_s"])
-        for r in leased
-    ]
+    leases = [_lease(row, numbers.get(row["trial"], -1)) for row in leased]
     rate = _rate(ago[:RECENT])
     left = states["free"] + states["leased"]
     remaining = left / rate if rate and left else (0.0 if not left else None)
@@ -83,6 +85,12 @@ def look(shared: Shared) -> Status:
         study=name, slots=states, trials=dict(trials), refused=refused.counts(found), rate_per_h=rate and 3600 * rate,
         remaining_s=remaining, best=_best(shared), leases=leases,
     )  # fmt: skip
+
+
+def _lease(row: Any, trial: int) -> Lease:
+    # its lease, and the grace that whoever sees it first would give it
+    dead = row["left_s"] < (0 if row["warned"] else -GRACE * row["lease_s"])
+    return Lease(row["owner"].partition("/")[0], row["number"], trial, row["age_s"], row["left_s"], dead)
 
 
 def _rate(ago: list[float]) -> float | None:
@@ -102,9 +110,11 @@ def _best(shared: Shared) -> dict[str, Any] | None:
 def page(status: Status) -> Group:
     """Draw a status for a terminal."""
     s, total = status.slots, sum(status.slots.values())
+    dead = sum(lease.dead for lease in status.leases)
     states = ", ".join(f"{n} {name}" for name, n in sorted(status.trials.items()) if name not in ("running", "waiting"))
     lines = [
-        f"study {status.study}: {s['done']} of {total} trials finished; {s['leased']} running, {s['free']} to go"
+        f"study {status.study}: {s['done']} of {total} trials finished; "
+        f"{s['leased'] - dead} running, {s['free'] + dead} to go"
         + (f", {s['given_up']} given up after failures" if s["given_up"] else ""),
         f"trials so far: {states or 'none'}",
         *filter(None, [refused.words(status.refused)]),
@@ -117,11 +127,12 @@ def page(status: Status) -> Group:
         b = status.best
         points = "" if b["points"] is None else f"{b['points']:.4f} points, "
         lines.append(f"best: trial {b['trial']}, {points}F1 {b['f1']:.4f}")
-    if not status.leases and not status.over:
+    if dead == len(status.leases) and not status.over:
         lines.append("no worker is running: `python tune.py` with this study.name goes on")
     table = Table("worker", "trial", "slot", "running for", "lease")
     for lease in status.leases:
-        silent = f"ends in {lease.left_s:.0f} s" if lease.left_s > 0 else "[red]silent[/red]"
+        gone = "[red]dead: the next worker goes on with it[/red]" if lease.dead else "[red]silent[/red]"
+        silent = f"ends in {lease.left_s:.0f} s" if lease.left_s > 0 else gone
         table.add_row(lease.worker, str(lease.trial), str(lease.slot), _time(lease.running_s), silent)
     return Group(*lines, *([table] if status.leases else []))
 

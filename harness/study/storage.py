@@ -93,6 +93,23 @@ def opened(url: str, patience_s: float = PATIENCE_S) -> JointStorage:
         return patient(_created(url), url, patience_s)
 
 
+def opened_to_read(url: str) -> JointStorage:
+    """Open Optuna's storage, whose tables are there, for reading alone: nothing is created or changed.
+
+    Raises:
+        HarnessError: the database can't be used.
+    """
+    target = database.address(url).render_as_string(hide_password=False)
+    try:
+        storage = JointStorage(
+            target, database.reading_options(url), skip_compatibility_check=True, skip_table_creation=True
+        )
+    except (SQLAlchemyError, OptunaError) as e:
+        raise database.unreachable(url, e) from None
+    database.only_reads(storage.engine)
+    return patient(storage, url, PATIENCE_S)
+
+
 @contextlib.contextmanager
 def alone(url: str) -> Iterator[None]:
     """Let one process a host create what is lacking: Optuna's own creation breaks when two do it at once."""
@@ -114,7 +131,7 @@ def _created(url: str) -> JointStorage:
             if attempt == 4:
                 raise database.unreachable(url, e) from None
             time.sleep(0.5 * 2**attempt)
-        except SQLAlchemyError as e:
+        except (SQLAlchemyError, RuntimeError) as e:
             raise database.unreachable(url, e) from None
     raise AssertionError("unreachable")
 

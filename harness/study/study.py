@@ -20,7 +20,7 @@ from harness import database
 from harness.errors import HarnessError, pick, within
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
-from harness.study import slots, storage
+from harness.study import schema, slots, storage
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
@@ -139,6 +139,7 @@ def join(
             "storage.url: a SQLite database in memory can't be shared with the workers",
             "name a file: storage.url=sqlite:///runs/harness.db",
         )
+    schema.check(url)  # before anything is written to it
     database.connect(url).dispose()  # says what is wrong with it, if anything is
     direct = storage.opened(url, patience_s)
     if definition is not None:
@@ -198,13 +199,15 @@ def _create(name: str, definition: Definition, direct: JointStorage, here: Mappi
 
 
 def load(name: str, url: str) -> Shared:
-    """Open an existing study to read it.
+    """Open an existing study to read it; its database isn't changed, nor made.
 
     Raises:
-        HarnessError: there is none of this name; the message lists those there are.
+        HarnessError: there is none of this name; the message lists those there are. Or another Optuna's, or another
+            program's, is the database.
     """
-    database.connect(url).dispose()  # says what is wrong with it, if anything is
-    direct = storage.opened(url)
+    if not schema.check(url):
+        raise _no_study(name, url, [])
+    direct = storage.opened_to_read(url)
     study = _found(name, direct)
     definition, here = _definition(study), study.user_attrs.get("here", {})
     settings = Study(name=name, **definition.study)
@@ -213,14 +216,11 @@ def load(name: str, url: str) -> Shared:
 
 
 def there_is(name: str, url: str) -> Shared | None:
-    """Open a study to read it; None where there is none yet. A SQLite file isn't created for it.
+    """Open a study to read it; None where there is none yet.
 
     Raises:
         HarnessError: the database can't be used, or the study isn't of this program.
     """
-    address = database.address(url)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
-        return None
     try:
         return load(name, url)
     except NoStudy:
@@ -231,19 +231,23 @@ def _found(name: str, direct: JointStorage) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=direct)
     except KeyError as e:
-        names = optuna.get_all_study_names(direct)
-        raise NoStudy(
-            f"study={name}: no such study in {database.shown(direct.engine.url)}; "
-            f"there are: {', '.join(names) or 'none'}",
-            "give one of these, another storage.url, or run `python tune.py` first",
-        ) from e
+        raise _no_study(name, str(direct.url), optuna.get_all_study_names(direct)) from e
+
+
+def _no_study(name: str, url: str, names: Sequence[str]) -> NoStudy:
+    there = "there are" if database.is_there(url) else f"no such file, seen from {Path.cwd()}; there are"
+    return NoStudy(
+        f"study={name}: no such study in {database.shown(url)}: {there}: {', '.join(names) or 'none'}",
+        "give one of these, another storage.url, or run `python tune.py` first",
+    )
 
 
 def _definition(study: optuna.Study) -> Definition:
     stored = study.user_attrs.get("definition")
     if stored is None:
         raise HarnessError(
-            f"study={study.study_name}: not made by `python tune.py`", "give a study that was, or another study.name"
+            f"study={study.study_name}: not made by `python tune.py`: its trials don't say which network they trained",
+            "look at it with Optuna's own programs; here, give a study that `tune.py` made, or another study.name",
         )
     return Definition.from_dict(stored)
 

@@ -383,7 +383,7 @@ def test_an_unknown_study_lists_those_there_are(url: str) -> None:
 def test_a_study_of_another_program_is_no_crash(url: str) -> None:
     """It has no definition of ours."""
     joined(url)
-    optuna.create_study(study_name="theirs", storage=load("ours", url).optuna._storage)
+    optuna.create_study(study_name="theirs", storage=joined(url).optuna._storage)
     with pytest.raises(HarnessError, match="study=theirs: .*not made by `python tune.py`"):
         load("theirs", url)
 
