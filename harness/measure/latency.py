@@ -3,46 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-LOW = 0.1
-"""The quantile that stands for a load: noise only ever adds time, so the low end is the model's own."""
+from harness.measure.host_state import Best, clean, slowdown
+
+LOW = 0.25
+"""The quantile of a load's clean batches that stands for it: noise only adds time, so the low end is the model's."""
+
+LEAST = 3
+"""Clean batches of each network that a load needs to count."""
+
+SURE = 3
+"""Processes with such a load that make a clean measurement."""
+
+SHARE = 0.25
+"""Standard deviation of how contention moves a ratio, as a share of how it moves the rulers: by experiment."""
 
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120)
 """Student's 97.5 % quantiles for 1, 2, .. degrees of freedom; beyond, the last is a little too wide."""
 
-APART = 0.002
-"""Standard deviation, as a share, of the ratio between measurements beyond what their processes show: by experiment."""
+FIGURES = ("ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "wall_ms")
 
 
 @dataclass(frozen=True)
 class Load:
-    """Timings of model and reference by turns, after both were loaded afresh.
+    """Timings of model and reference by turns (A B B A), after both were loaded afresh.
 
     Ms for one image, one value for each short batch of runs, in pairs; CPU time with one thread, else wall time.
+    chain_ms, vector_ms: of the two rulers, before the first batch and after each; empty in records from before them.
     """
 
     model_ms: tuple[float, ...]
     model_wall_ms: tuple[float, ...]
     reference_ms: tuple[float, ...]
     reference_wall_ms: tuple[float, ...]
+    chain_ms: tuple[float, ...] = ()
+    vector_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Latency:
     """Loads of a model beside the reference network, in at least two fresh processes; all figures derive from them.
 
-    seen: what the machine did meanwhile: cpu_s, wall_s, steal_s, interruptions, load (of `/proc/loadavg`), waited_s.
+    best: the rulers' best times on this machine. apart: standard deviation, as a share, of the ratio between
+    measurements beyond what their processes show. seen: what the machine did meanwhile: cpu_s, wall_s, steal_s,
+    interruptions, load (of `/proc/loadavg`), waited_s. earlier: measurements of the same network in other minutes,
+    oldest first; the figures pool all.
     """
 
     processes: tuple[tuple[Load, ...], ...]
     threads: int
     machine: dict[str, Any]
     seen: dict[str, float]
+    best: Best | None = None
+    apart: float = 0.002
+    earlier: tuple[Latency, ...] = ()
 
     @classmethod
     def of(
@@ -51,31 +70,104 @@ class Latency:
         threads: int = 1,
         machine: dict[str, Any] | None = None,
         seen: dict[str, float] | None = None,
+        **rest: Any,
     ) -> Latency:
-        """Build from each process's loads, each the four lists of a `Load` in its order."""
+        """Build from each process's loads, each the lists of a `Load` in its order."""
         timed = tuple(tuple(Load(*map(tuple, load)) for load in loads) for loads in processes)
-        return cls(timed, threads, machine or {}, seen or {})
+        return cls(timed, threads, machine or {}, seen or {}, **rest)
+
+    @classmethod
+    def pooled(cls, sessions: Sequence[Latency]) -> Latency:
+        """Return one latency whose figures combine those of several measurements of a network, oldest first."""
+        each = [session for latency in sessions for session in latency.sessions]
+        return replace(each[-1], earlier=tuple(each[:-1]))
+
+    @property
+    def sessions(self) -> tuple[Latency, ...]:
+        """The single measurements that this pools, oldest first; itself alone where it pools none."""
+        return (*self.earlier, replace(self, earlier=()))
+
+    @cached_property
+    def _loads(self) -> list[list[tuple[float, float, float]]]:
+        """For each process, each clean load's figures, see `_of`."""
+        return [[found for load in loads if (found := self._of(load, loads))] for loads in self.processes]
+
+    def _of(self, load: Load, loads: Sequence[Load], *, contended: bool = False) -> tuple[float, float, float] | None:
+        """Return log ms at the machine's best clock, log ratio, and log of the reference over the ruler.
+
+        Of a load's clean batches, None where there are too few; or, if asked, of all.
+        """
+        slow = self._slowdown(loads)
+        mine, other = (np.asarray(ms) for ms in (load.model_ms, load.reference_ms))
+        if load.vector_ms and self.best and not contended:
+            kept = clean(load.chain_ms, load.vector_ms, self.best, slow)
+            turns = kept[: 2 * len(mine)].reshape(-1, 2)
+            turns[1::2] = turns[1::2, ::-1]  # A B B A
+            mine, other = mine[turns[:, 0]], other[turns[:, 1]]
+            if min(len(mine), len(other)) < LEAST:
+                return None
+        model, reference = (float(np.log(np.quantile(ms, LOW))) for ms in (mine, other))
+        ruler = float(np.log(np.quantile(load.vector_ms, LOW))) if load.vector_ms else 0.0
+        return model - float(np.log(slow)), model - reference, reference - ruler
+
+    def _slowdown(self, loads: Sequence[Load]) -> float:
+        """Return how many times slower than at best a process's clock went; 1.0 if unknown."""
+        if not self.best or not loads[0].vector_ms:
+            return 1.0
+        chain, vector = ([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms"))
+        return slowdown(chain, vector, self.best)
+
+    @cached_property
+    def is_clean(self) -> bool:
+        """Whether enough was timed while no neighbour took part of the processor."""
+        return sum(map(bool, self._loads)) >= min(SURE, len(self.processes))
 
     @cached_property
     def _logs(self) -> np.ndarray:
-        """One row a process: the mean over its loads of log ms and log ratio."""
-        return np.array([np.mean([_logs_of(load) for load in loads], axis=0) for loads in self.processes])
+        """One row a process that has clean loads (all, where too few have): the mean of its loads' figures."""
+        found = [loads for loads in self._loads if loads]
+        if not self.is_clean:
+            found = [[self._of(load, loads, contended=True) for load in loads] for loads in self.processes]
+        return np.array([np.mean(loads, axis=0) for loads in found])
 
-    def _figure(self, column: int, side: int, apart: float = 0.0) -> float:
-        """Return the estimate (side 0) or an end of its 95 % interval (-1, 1): Student's, over the processes."""
+    @cached_property
+    def excess(self) -> float:
+        """How much slower than clean the rulers were in what counts (log), where no clean time came; else 0.0."""
+        if self.is_clean or not self.best:
+            return 0.0
+        vectors = [np.quantile(load.vector_ms, LOW) for loads in self.processes for load in loads if load.vector_ms]
+        return max(0.0, float(np.log(np.mean(vectors) / self.best.vector_ms)))
+
+    def _one(self, column: int) -> tuple[float, float, float]:
+        """Return log estimate, half of its 95 % interval from the processes, and all of that half, of this session."""
         values = self._logs[:, column]
         n = len(values)
-        half = np.hypot(T95[min(n - 2, len(T95) - 1)] * values.std(ddof=1) / np.sqrt(n), 1.96 * apart) if side else 0.0
-        return float(np.exp(values.mean() + side * half))
+        within = T95[min(n - 2, len(T95) - 1)] * values.std(ddof=1) / np.sqrt(n)
+        return (
+            float(values.mean()),
+            float(within),
+            float(np.hypot(within, 1.96 * np.hypot(self.apart, SHARE * self.excess))),
+        )
+
+    def _figure(self, column: int, side: int) -> float:
+        """Return the estimate (side 0) or an end of its 95 % interval (-1, 1), of all sessions together."""
+        ones = [session._one(column) for session in self.sessions]
+        middles, halves = (np.array([one[i] for one in ones]) for i in (0, 2))
+        weights = 1 / np.maximum(halves, 1e-9) ** 2
+        middle = float(np.average(middles, weights=weights))
+        half = float(weights.sum() ** -0.5)
+        if len(ones) > 1:  # sessions that disagree by more than they should say that each was too sure (Birge's ratio)
+            half *= max(1.0, 1.96 * float(np.sqrt((weights * (middles - middle) ** 2).sum() / (len(ones) - 1))))
+        return float(np.exp(middle + side * half))
 
     @property
     def ms(self) -> float:
-        """Estimated CPU ms for one image."""
+        """Estimated CPU ms for one image, at the machine's best clock."""
         return self._figure(0, 0)
 
     @property
     def low_ms(self) -> float:
-        """Lower end of the 95 % interval, of the time at this moment: the processor's clock moves more than that."""
+        """Lower end of the 95 % interval."""
         return self._figure(0, -1)
 
     @property
@@ -91,17 +183,28 @@ class Latency:
     @property
     def ratio_low(self) -> float:
         """Lower end of the ratio's 95 % interval."""
-        return self._figure(1, -1, APART)
+        return self._figure(1, -1)
 
     @property
     def ratio_high(self) -> float:
         """Upper end of the ratio's 95 % interval."""
-        return self._figure(1, 1, APART)
+        return self._figure(1, 1)
 
     @property
     def doubt(self) -> float:
         """Half of the ratio's interval as a share of the ratio."""
         return self.ratio_high / self.ratio - 1
+
+    @property
+    def unsteady(self) -> float:
+        """What more processes can narrow: half of the interval that they alone give, as a share; of this session."""
+        return self._one(1)[1]
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Log of the reference's time over the ruler's, and its standard error over the processes; of this session."""
+        values = self._logs[:, 2]
+        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
     @property
     def wall_ms(self) -> float:
@@ -110,10 +213,12 @@ class Latency:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what derives from the raw samples, and the samples, as plain JSON values."""
-        names = ("ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "wall_ms")
         loads = [[{name: list(ms) for name, ms in asdict(load).items()} for load in loads] for loads in self.processes]
         raw = {"threads": self.threads, "machine": self.machine, "seen": self.seen, "processes": loads}
-        return {name: round(getattr(self, name), 6) for name in names} | raw
+        raw |= {"best": asdict(self.best) if self.best else None, "apart": self.apart}
+        if self.earlier:
+            raw["earlier"] = [session.to_dict() for session in self.earlier]
+        return {name: round(getattr(self, name), 6) for name in FIGURES} | raw
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Latency:
@@ -122,10 +227,7 @@ class Latency:
             tuple(Load(**{name: tuple(ms) for name, ms in load.items()}) for load in loads)
             for loads in raw["processes"]
         )
-        return cls(processes, threads=raw["threads"], machine=raw["machine"], seen=raw["seen"])
-
-
-def _logs_of(load: Load) -> Sequence[float]:
-    """Return the logarithms of a load's ms and ratio."""
-    model, reference = (np.log(np.quantile(ms, LOW)) for ms in (load.model_ms, load.reference_ms))
-    return model, model - reference
+        best = Best(**raw["best"]) if raw.get("best") else None
+        earlier = tuple(cls.from_dict(session) for session in raw.get("earlier", ()))
+        rest = {"best": best, "earlier": earlier} | ({"apart": raw["apart"]} if "apart" in raw else {})
+        return cls(processes, threads=raw["threads"], machine=raw["machine"], seen=raw["seen"], **rest)

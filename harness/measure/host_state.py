@@ -1,0 +1,49 @@
+"""Whether a processor is all ours at the moment: what two small rulers between the batches say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+TOLERANCE = 0.08
+"""How much slower than at best, as a share, the rulers may be beside a batch that counts as clean."""
+AGREE = 0.04
+"""How far, as a share, both rulers may differ in how much slower they are, if it is to be the processor's clock."""
+LOWEST = 0.1
+"""The quantile of the rulers' times that stands for a process."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The rulers' times, in ms, when a processor is all ours and its clock at its highest.
+
+    chain_ms: of dependent operations, each waiting for the one before. vector_ms: of a product of matrices, as many
+    operations at once as the processor can. Both live in its first cache.
+    """
+
+    chain_ms: float
+    vector_ms: float
+
+
+def slowdown(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best) -> float:
+    """Return how many times slower than at best a processor's clock goes; 1.0 where something else is the reason.
+
+    A lower clock slows both rulers alike. A neighbour on the same core takes from the one that needs all of its units
+    more than from the one that waits for itself.
+    """
+    chain = float(np.quantile(chain_ms, LOWEST)) / best.chain_ms
+    vector = float(np.quantile(vector_ms, LOWEST)) / best.vector_ms
+    return float(np.sqrt(chain * vector)) if abs(np.log(chain / vector)) <= AGREE else min(1.0, chain, vector)
+
+
+def clean(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best, slow: float) -> np.ndarray:
+    """Tell of each batch whether it was timed while the processor was all ours.
+
+    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`.
+    Source: the rulers idea is that of fixed work quanta in operating-system noise,
+    https://doi.org/10.1109/CLUSTR.2004.1392598
+    """
+    rulers = np.maximum(np.asarray(chain_ms) / best.chain_ms, np.asarray(vector_ms) / best.vector_ms)
+    return np.maximum(rulers[:-1], rulers[1:]) <= (1 + TOLERANCE) * slow
