@@ -5,6 +5,7 @@ python inference.py run=runs/final/NAME name=NAME force=true     replaces an ent
 python inference.py run=runs/final/NAME name=NAME competition=NAME   for another competition than it was trained for
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.errors import HarnessError
 def main(arguments: list[str]) -> None:
     """Pack what the settings name."""
     folder, name = (config.given(arguments, key) for key in ("run", "name"))
+    folder = folder and os.path.expanduser(folder)
     if not folder or not name:
         raise HarnessError(
             f"inference.py: no {'run' if not folder else 'name'} given",

@@ -74,13 +74,14 @@ def _candidate(settings: config.Train, trial: Any) -> tuple[Any, str]:
     if settings.candidate:
         return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
     resolution = settings.resolution_px or int(settings.data.get("side_px", 32))
-    return of_model(config.read_yaml(path), path, resolution), path.stem
+    return of_model(config.read_yaml(path, "model"), path, resolution), path.stem
 
 
 def _train(settings: config.Train, candidate: Any, name: str) -> None:
     import torch
 
     from harness.data.sets import load as load_data
+    from harness.record import files
     from harness.track.mirror import check, mirrored
     from harness.train import final
     from harness.train.device import device_of
@@ -88,6 +89,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     from harness.train.start import source
 
     check(settings.track)
+    files.writable(Path(settings.runs), "runs")
     threads = settings.threads or cores()
     torch.set_num_threads(threads)
     change = {k: v for k, v in asdict(settings.recipe).items() if v is not None and k != "lr"}

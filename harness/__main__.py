@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, of_files, pick
 
 USAGE = """python -m harness VERB [key=value ...] [--json]
 
@@ -54,6 +54,11 @@ def shell(main: Callable[[list[str]], None], arguments: list[str], text: str, ro
         main(arguments)
     except HarnessError as e:
         print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)
+    except (OSError, UnicodeEncodeError) as e:
+        if (said := of_files(e)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,6 +26,7 @@ from harness import database
 from harness.data import published
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError, nearest, pick
+from harness.record import files
 from harness.rules.competition import Competition
 from harness.settings import Db, Organise, Send, Submit, Train, Tune
 
@@ -34,6 +35,10 @@ HINTS = ("resolutions_px", "flip", "competition")  # what a data set says to the
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
+TEXTS = {f"data.{f.name}" for kind, _ in DATASETS.values() for f in fields(kind) if f.type == "str"} | {"space.name"}
+"""Settings within a group that are text, whatever it looks like."""
+PATHS = {"runs", "candidate", "model", "weights", "submissions", "board.files", "to", "folder"}
+"""Settings that are paths, beside those of the data, whose readers see to it: `~` is the user's own folder in them."""
 ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db, "board": Organise, "send": Send}
 
 
@@ -52,7 +57,7 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(root, overrides=rest)
         for key, value in texts.items():
-            OmegaConf.update(composed, key, value)
+            OmegaConf.update(composed, key, os.path.expanduser(value) if key in PATHS else value, force_add=True)
         return OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
         raise _explained(e, _keys(kind), overrides) from e
@@ -72,8 +77,8 @@ def _told_apart(kind: type, overrides: Sequence[str]) -> tuple[dict[str, str], l
         key, equals, value = override.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
             raise HarnessError(f"'{key}': not a setting", "write KEY=VALUE, such as seed=1; --help shows all")
-        if known.get(key) == "str":
-            texts[key] = re.sub(r"""^(['"])(.*)\1$""", r"\2", value)
+        if known.get(key) == "str" or key in TEXTS:
+            texts[key] = _unquoted(value)
         elif key in choices and key in kind.__dataclass_fields__:
             rest.append(f"{key}={_choice(key, value, choices[key])}")
         elif known.get(key.split(".")[0], known.get(".".join(key.split(".")[:2]), "")).startswith("dict"):
@@ -83,6 +88,10 @@ def _told_apart(kind: type, overrides: Sequence[str]) -> tuple[dict[str, str], l
         else:
             raise _unknown(key, list(known))
     return texts, rest
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"""^(['"])(.*)\1$""", r"\2", text, flags=re.DOTALL)
 
 
 def _choice(group: str, name: str, allowed: list[str]) -> str:
@@ -97,7 +106,7 @@ def _readable(override: str) -> str:
     key, _, value = override.lstrip("+").partition("=")
     try:
         one = not OverridesParser.create().parse_override(override).is_sweep_override()
-    except HydraException:
+    except (HydraException, ValueError):  # a number of so many digits that Python doesn't read it
         one = False
     if not one:
         raise HarnessError(f"{key}={value}: can't be read as one value", f"""put text in quotes: '{key}="..."'""")
@@ -114,12 +123,12 @@ def _competition_of(overrides: Sequence[str]) -> list[str]:
 
 def _published_hints(overrides: Sequence[str]) -> list[str]:
     """Return what a published copy says to the other groups, as overrides that the command line's come after."""
-    root = (given(overrides, "data.root") or os.environ.get("HARNESS_PUBLISHED", "")).strip("\"'")
+    root = _unquoted(given(overrides, "data.root") or os.environ.get("HARNESS_PUBLISHED", ""))
     if given(overrides, "data") != "published" or not root:
         return []
     found = {name: value for name, value in published.hints(root).items() if name in HINTS}
     name, known = str(found.pop("competition", "")), groups()["competition"]
-    hints = [f"data.{key}={json.dumps(value)}" for key, value in found.items()]
+    hints = _settings_of_data(found)
     if given(overrides, "competition"):
         return hints
     if name not in known:
@@ -143,6 +152,9 @@ def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
                 f"data.{key}: unknown option of {data['name']}; allowed: {', '.join(allowed)}",
                 f"{nearest(key, allowed)}rename or remove it",
             )
+        if f"data.{key}" in TEXTS and not isinstance(options[key], str):
+            what = f"data.{key}: {options[key]!r} was read as a number or a word of YAML's; allowed: text"
+            raise HarnessError(what, f'put it in quotes where the file of the group data has it: {key}: "..."')
     try:
         return str(data["name"]), OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), options))
     except OmegaConfBaseException as e:
@@ -165,17 +177,16 @@ def carried(overrides: Sequence[str], *keys: str) -> str:
     return "".join(f" {key}={'...' if key in secret else shlex.quote(value)}" for key, value in found.items())
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
+def read_yaml(path: Path, setting: str = "") -> Any:
+    """Read a YAML file. setting: what named it.
 
     Raises:
-        HarnessError: it isn't there or isn't YAML.
+        HarnessError: it isn't there, is a folder, in another encoding, or isn't YAML.
     """
+    text = files.read_text(path, setting, "a YAML file")
     try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError as e:
-        raise HarnessError(f"{path}: no such file", "check the path") from e
-    except yaml.YAMLError as e:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise HarnessError(f"{path}: not YAML: {' '.join(str(e).split())}", "mend the file") from e
 
 
@@ -288,5 +299,13 @@ def of_manifest(data: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Return the overrides that load the data set a manifest names; paths come from the command line or conf/."""
     if given(overrides, "data"):
         return []
-    quoted = [f"data.{k}={json.dumps(v, ensure_ascii=False)}" for k, v in data["options"].items() if v != ""]
-    return [f"data={data['name']}", *quoted]
+    return [f"data={data['name']}", *_settings_of_data({k: v for k, v in data["options"].items() if v != ""})]
+
+
+def _settings_of_data(options: Mapping[str, Any]) -> list[str]:
+    """Write options of a data set as a command line has them: text as it stands, other values for Hydra to read."""
+
+    def written(key: str, value: Any) -> str:
+        return f'"{value}"' if f"data.{key}" in TEXTS else json.dumps(value, ensure_ascii=False)
+
+    return [f"data.{key}={written(key, value)}" for key, value in options.items()]

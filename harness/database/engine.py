@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from harness.database.failures import unreachable
 from harness.database.mounts import check_locks_hold
+from harness.database.tls import tls, without_tls
 from harness.database.url import address, shown
 from harness.errors import HarnessError
 
@@ -40,7 +41,7 @@ def options(url: str | sa.URL, setting: str = "storage.url") -> dict[str, Any]:
     target = address(url, setting)
     backend = target.get_backend_name()
     ours = {"timeout": BUSY_S} if backend == "sqlite" else {"connect_timeout": REACH_S, **SILENCE[backend]}
-    arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query}}
+    arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query} | tls(target, setting)}
     if backend == "sqlite":
         return arguments
     # by MySQL's default, who has waited for a lock doesn't see what its holder has committed, if it had looked before:
@@ -84,7 +85,7 @@ def tried(target: sa.URL, setting: str, how: dict[str, Any], prepare: Callable[[
         HarnessError: it can't be.
     """
     try:
-        engine = sa.create_engine(target, **how)
+        engine = sa.create_engine(without_tls(target), **how)
         prepare(engine)
         with engine.connect():
             return engine

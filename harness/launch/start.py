@@ -105,6 +105,7 @@ def _check(job: Job, how: Launch) -> None:
     if how.workers < 1:
         raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
     check(job.track)
+    files.writable(job.runs, "runs")
     if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
             f"storage.url={database.shown(job.url)}: launch={how.launcher} runs workers on other machines, which can't "

@@ -28,7 +28,7 @@ class Entry:
         return ceil8(channels * self.width)
 
 
-def read_course(source: Path | str) -> ModelSpec:
+def read_course(source: Path | str | dict[str, Any]) -> ModelSpec:
     """Read a course model, from a file (a path, or a string that ends in .yaml or .yml) or from YAML text.
 
     The classifier at the end (the last `Linear` or `FixedConv`, with the pooling and flattening beside it) is left
@@ -163,21 +163,25 @@ def _name(activation: str | None) -> str:
     return "identity" if activation is None else activation
 
 
-def _parse(source: Path | str) -> dict[str, Any]:
+def _parse(source: Path | str | dict[str, Any]) -> dict[str, Any]:
+    raw = source if isinstance(source, dict) else _loaded(source)
+    if not isinstance(raw, dict) or not isinstance(raw.get("backbone"), list) or not raw["backbone"]:
+        raise HarnessError("course model: has no list named `backbone`", "write `backbone: [[1, Conv, [16, 3, 2]], …]`")
+    for i, line in enumerate(raw["backbone"]):
+        _check_line(line, f"backbone.{i}")
+    return raw
+
+
+def _loaded(source: Path | str) -> Any:
     text = str(source)
     if isinstance(source, Path) or text.strip().endswith((".yaml", ".yml")):
         if not Path(source).is_file():
             raise HarnessError(f"course model {text}: no such file", "give the path of a model YAML")
         text = Path(source).read_text(encoding="utf-8")
     try:
-        raw = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise HarnessError(f"course model: not YAML: {error}", "mend the line named above") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("backbone"), list) or not raw["backbone"]:
-        raise HarnessError("course model: has no list named `backbone`", "write `backbone: [[1, Conv, [16, 3, 2]], …]`")
-    for i, line in enumerate(raw["backbone"]):
-        _check_line(line, f"backbone.{i}")
-    return raw
 
 
 def _check_line(line: Any, where: str) -> None:

@@ -114,7 +114,7 @@ def _options(kind: type, raw: dict[str, Any], where: str) -> Any:
 def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:
     """Make a candidate of a model file, the course's (`backbone`) or ours (`stages`), with the default recipe."""
     if isinstance(raw, dict) and "backbone" in raw:
-        model = read_course(path)
+        model = read_course(raw)
     else:
         model = ModelSpec.from_dict(raw, str(path))
     return Candidate(model, resolution_px, Augment(), Recipe())

@@ -121,8 +121,11 @@ def _check_no_journal(url: sa.URL) -> None:
     path = Path(str(url.database))
     if url.get_backend_name() != "sqlite" or not path.is_file():
         return
-    with path.open("rb") as file:
-        begins = file.read(12)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(12)
+    except OSError:  # who opens it as a database says what is wrong
+        return
     if begins.startswith(b'{"op_code'):
         code = (
             "import optuna; from optuna.storages import JournalStorage; from optuna.storages.journal import "

@@ -99,7 +99,7 @@ def opened_to_read(url: str) -> JointStorage:
     Raises:
         HarnessError: the database can't be used.
     """
-    target = database.address(url).render_as_string(hide_password=False)
+    target = database.without_tls(database.address(url)).render_as_string(hide_password=False)
     try:
         storage = JointStorage(
             target, database.reading_options(url), skip_compatibility_check=True, skip_table_creation=True
@@ -122,7 +122,7 @@ def _created(url: str) -> JointStorage:
     """Open the storage; another host may be creating its tables at this moment."""
     for attempt in range(5):
         try:
-            target = database.address(url).render_as_string(hide_password=False)
+            target = database.without_tls(database.address(url)).render_as_string(hide_password=False)
             # a connection isn't tried before use: each call is made again where it was lost
             storage = JointStorage(target, database.options(url) | {"pool_pre_ping": False})
             database.careful(storage.engine)

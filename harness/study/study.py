@@ -20,6 +20,7 @@ from harness import database
 from harness.errors import HarnessError, pick, within
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
+from harness.seed import LAST_SEED
 from harness.study import schema, slots, storage
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
@@ -28,7 +29,7 @@ from harness.study.own_folder import MARK
 from harness.study.storage import PATIENCE_S, JointStorage
 
 LONGEST = 1_000_000
-"""The most that a time may be set to, in its own unit: what timers and databases take."""
+"""The most that a time or a count may be set to, in its own unit: what timers and databases take."""
 DUPLICATES = ("replace", "reuse")
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -68,8 +69,8 @@ class Study:
         for name, least in (("hours", 0), ("trial_s", 0), ("lease_s", 5)):
             within(getattr(self, name), least, LONGEST, f"study.{name}")
         self.deadline_at()
-        if self.trials < 1:
-            raise HarnessError(f"study.trials={self.trials}: allowed: 1 or more", "set study.trials=20")
+        within(self.trials, 1, LONGEST, "study.trials", whole=True)
+        within(self.seed, 0, LAST_SEED, "study.seed", whole=True)
         _check_name(self.name)
 
     def deadline_at(self) -> float | None:
@@ -80,7 +81,7 @@ class Study:
         """
         try:
             return datetime.fromisoformat(self.deadline).timestamp() if self.deadline else None
-        except ValueError:
+        except (ValueError, OverflowError):
             raise HarnessError(
                 f"study.deadline={self.deadline}: allowed: a date and time", "write study.deadline=2026-12-24T18:00"
             ) from None
