@@ -20,6 +20,7 @@ from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
 from harness.measure.machine import cores
+from harness.record import names
 
 
 def main(arguments: list[str]) -> None:
@@ -44,6 +45,8 @@ def main(arguments: list[str]) -> None:
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
     candidate, name = _candidate(settings, which if study else None)
+    if settings.run:
+        names.check(settings.run, "run")
     _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
 
 
@@ -82,13 +85,14 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
 
     from harness.data.sets import load as load_data
     from harness.record import files
-    from harness.track.mirror import check, mirrored
+    from harness.track.environment import settled
+    from harness.track.mirror import mirrored
     from harness.train import final
     from harness.train.device import device_of
     from harness.train.precision import fixed
     from harness.train.start import source
 
-    check(settings.track)
+    track = settled(settings.track, Path(settings.runs) / "final" / name)
     files.writable(Path(settings.runs), "runs")
     threads = settings.threads or cores()
     torch.set_num_threads(threads)
@@ -109,7 +113,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
         folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
-    with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
+    with mirrored(track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
         run = final.train(plan, mirror)
     cost, f1 = run.metrics.cost, run.metrics.f1
     speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"

@@ -26,6 +26,11 @@ from harness.settings import Organise
 if TYPE_CHECKING:
     from harness.data.split import Dataset
 
+AUDITED = (
+    "where you have restored a backup, note its head, and ask the teams for what they sent since; else compare with a "
+    "backup of before"
+)
+"""What to do about an audit that doesn't fit: most have an innocent reason."""
 FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
@@ -186,7 +191,7 @@ def audit(arguments: list[str], as_json: bool) -> None:
         print(f"the log is whole: {found.rows} rows; entries and verdicts are as it says\nhead: {found.head}")
         print("note the head elsewhere: `audit head=...` tells whether the log's end was cut off since")
     if found.wrong:
-        raise HarnessError(f"audit: {'; '.join(found.wrong)}", "take a backup from before, and find out who did this")
+        raise HarnessError(f"audit: {'; '.join(found.wrong)}", AUDITED)
 
 
 def requeue(arguments: list[str], as_json: bool) -> None:

@@ -84,11 +84,13 @@ def score(arguments: list[str], as_json: bool) -> None:
     from harness.judge.judge import judge
     from harness.record import manifest
     from harness.record.verdict import BULKY, table
+    from harness.track.environment import settled
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
     entry = manifest.read(folder)
     settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *overrides])
+    track = settled(settings.track, Path(settings.runs) / "score" / entry.name)
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
     place = Path(settings.runs)
@@ -103,7 +105,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     part = "validation" if dataset.hidden else "test"
     shown = {k: v for k, v in verdict.to_dict().items() if k not in BULKY} | {"f1_of": part}
     named = {"study": settings.competition.name, "run": f"score-{entry.name}", "job_type": "score", "config": {}}
-    with mirrored(settings.track, place / "score" / entry.name, **named) as mirror:
+    with mirrored(track, place / "score" / entry.name, **named) as mirror:
         mirror.summary(shown)
     if as_json:
         print(json.dumps(verdict.to_dict() | {"f1_of": part}, indent=2))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from harness.search import space
 from harness.search.attributes import cost_of, result_of
 from harness.study import ledger, own_folder, refused, slots
 from harness.study.definition import Definition, listed
-from harness.study.study import Shared, differences, join, refuse, there_is
+from harness.study.ending import reasons_in, word
+from harness.study.study import Shared, Study, differences, join, refuse, there_is
 from harness.study.worker_process import Job
-from harness.track.mirror import check
+from harness.track.environment import settled
+from harness.track.mirror import trouble
 
 LAUNCHERS: dict[str, Callable[[Job, Launch], Workers]] = {"local": local.start, "slurm": slurm.start, "ray": ray.start}
 IDLE_S = 30.0
@@ -51,6 +54,8 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     """
     start = pick(LAUNCHERS, how.launcher, "launch")
     _check(job, how)
+    _refuse_past(job.study)
+    job = replace(job, track=settled(job.track, job.folder / "*"))
     if there := there_is(job.study.name, job.url):
         definition, job = _taken_over(there, definition, job, named)
         there.engine.dispose()
@@ -70,11 +75,13 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(shared, start(replace(job, deadline=_deadline(shared)), how))
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), how), job.place)
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
     if left := _left(shared):
+        if over := _over(shared):
+            print(f"the study's time is over ({over})")
         print(f"{left} of {job.study.trials} trials are left: the same command goes on with them")
         return shared
     _refuse_all_failed(shared, job)
@@ -104,7 +111,6 @@ def _check(job: Job, how: Launch) -> None:
     """Refuse what can't go well."""
     if how.workers < 1:
         raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
-    check(job.track)
     files.writable(job.runs, "runs")
     if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
@@ -130,6 +136,29 @@ def _deadline(shared: Shared) -> float | None:
     return min((end for end in ends if end is not None), default=None)
 
 
+def _over(shared: Shared) -> str:
+    """Name the limit that a study's time has come to; '' where it hasn't."""
+    settings, at = shared.settings, shared.settings.deadline_at()
+    if at is not None and at <= ledger.clock(shared):
+        return f"study.deadline={settings.deadline}"
+    return f"study.hours={settings.hours:g} of this command" if settings.hours else ""
+
+
+def _refuse_past(study: Study) -> None:
+    """Refuse to begin after the deadline.
+
+    Raises:
+        HarnessError: it has passed.
+    """
+    at = study.deadline_at()
+    if at is not None and at <= time.time():
+        local = datetime.fromtimestamp(at).astimezone()
+        raise HarnessError(
+            f"study.deadline={study.deadline}: was {local:%Y-%m-%d %H:%M %Z}, which is over: no trial is begun",
+            "set another study.deadline, or leave it out",
+        )
+
+
 def _refuse_all_failed(shared: Shared, job: Job) -> None:
     """Say it as an error when not one trial of the whole budget went well."""
     trials = [t for t in shared.optuna.get_trials(deepcopy=False) if not refused.is_refused(t)]
@@ -138,15 +167,22 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
     reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
     raise HarnessError(
         f"study {job.study.name}: every trial failed: {'; '.join(reasons[:3])}",
-        f"see {job.folder}/*/error.txt, mend it, and take a new study.name",
+        f"see {reasons_in(job.folder) or job.folder}, mend it, and take a new study.name",
     )
 
 
-def _watch(shared: Shared, workers: Workers) -> None:
+def _say_trouble(bar: tqdm, folder: Path) -> bool:
+    """Say what went wrong with a trial's mirror, which only its worker's log has; tell whether anything did."""
+    if words := trouble(folder):
+        bar.write(f"W&B: {words}\n  {folder} keeps the record; track=disabled avoids this, and the study goes on")
+    return bool(words)
+
+
+def _watch(shared: Shared, workers: Workers, place: Callable[[int], Path]) -> None:
     """Show each trial as it ends, and the whole as a bar, until all workers have ended; none outlives this."""
     shown: set[int] = set()
     reported: set[str] = set()
-    finished_at = None
+    finished_at, said = None, False
     study, total = shared.optuna, shared.settings.trials
     try:
         with tqdm(total=total, unit="trial", desc=shared.settings.name, file=sys.stdout, dynamic_ncols=True) as bar:
@@ -157,6 +193,7 @@ def _watch(shared: Shared, workers: Workers) -> None:
                     if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
                         shown.add(trial.number)
                         bar.write(line(trial))
+                        said = said or _say_trouble(bar, place(trial.number))
                 bar.set_postfix_str(refused.words(refused.counts(trials)), refresh=False)
                 for name, words in ended.items():
                     if words and name not in reported:
@@ -179,7 +216,7 @@ def _watch(shared: Shared, workers: Workers) -> None:
     if left and all(ended.values()):
         raise HarnessError(
             f"all workers ended early, {left} trials are left",
-            f"see worker-*.log in the folder of study {shared.settings.name}, then run the same command again",
+            f"see {reasons_in(place(0).parent) or place(0).parent}, then run the same command again",
         )
 
 
@@ -190,7 +227,8 @@ def line(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         points = "" if result.points is None else f"{result.points:.4f} points  "
         return f"trial {trial.number:4d}  {points}F1 {result.f1:.4f}  {speed}  {result.seconds:.0f} s"
-    return f"trial {trial.number:4d}  {trial.state.name.lower()}: {trial.user_attrs.get('reason', '')}  {speed}"
+    reason = trial.user_attrs.get("reason", "")
+    return f"trial {trial.number:4d}  {word(trial)}{'' if reason in ('', word(trial)) else f': {reason}'}  {speed}"
 
 
 def _left(shared: Shared) -> int:

@@ -22,6 +22,7 @@ from harness import database
 from harness.search.attributes import REFUSED
 from harness.search.gate import Refused
 from harness.study import pending_results, slots
+from harness.study.ending import INTERRUPTED
 from harness.study.pending_results import Outcome
 from harness.study.storage import step
 from harness.study.study import Shared
@@ -190,6 +191,7 @@ def let_go(shared: Shared, owner: str, reason: str) -> None:
     def act(connection: sa.Connection) -> None:
         if held := slots.held(connection, shared.settings.name, owner):
             slots.release(connection, held[0], failed=False)
+            shared.optuna._storage.set_trial_user_attr(held[1], INTERRUPTED, True)
             _fail(shared, held[1], reason)
 
     try:
@@ -294,7 +296,7 @@ def _end(shared: Shared, trial: int, state: TrialState, values: list[float] | No
 
 def _copied(shared: Shared, failed: FrozenTrial, outcome: Outcome) -> int:
     """Add a finished trial for one that was failed before its result was found; Optuna changes no finished trial."""
-    attributes = {k: v for k, v in failed.user_attrs.items() if k != "reason"}
+    attributes = {k: v for k, v in failed.user_attrs.items() if k not in ("reason", INTERRUPTED)}
     finished = create_trial(
         state=TrialState[outcome.state], values=list(outcome.values) or None, params=failed.params,
         distributions=failed.distributions, intermediate_values=failed.intermediate_values,

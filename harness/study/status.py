@@ -14,6 +14,7 @@ from rich.table import Table
 from harness.database.lease import GRACE
 from harness.search.attributes import result_of
 from harness.study import ledger, refused, slots
+from harness.study.ending import word
 from harness.study.history import EVERY_SLOT
 from harness.study.storage import step
 from harness.study.study import Shared, finished
@@ -80,7 +81,7 @@ def look(shared: Shared) -> Status:
     rate = _rate(ago[:RECENT])
     left = states["free"] + states["leased"]
     remaining = left / rate if rate and left else (0.0 if not left else None)
-    trials = Counter(t.state.name.lower() for t in found if not refused.is_refused(t))
+    trials = Counter(word(t) for t in found if not refused.is_refused(t))
     return Status(
         study=name, slots=states, trials=dict(trials), refused=refused.counts(found), rate_per_h=rate and 3600 * rate,
         remaining_s=remaining, best=_best(shared), leases=leases,

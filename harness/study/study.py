@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.errors import HarnessError, pick, within
+from harness.record import names
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
 from harness.seed import LAST_SEED
@@ -30,6 +31,8 @@ from harness.study.storage import PATIENCE_S, JointStorage
 
 LONGEST = 1_000_000
 """The most that a time or a count may be set to, in its own unit: what timers and databases take."""
+FOLDERS = ("reference", "final", "score", "files", "db", "backup")
+"""Folders of `runs/` that are no study's."""
 DUPLICATES = ("replace", "reuse")
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -71,7 +74,7 @@ class Study:
         self.deadline_at()
         within(self.trials, 1, LONGEST, "study.trials", whole=True)
         within(self.seed, 0, LAST_SEED, "study.seed", whole=True)
-        _check_name(self.name)
+        names.check(self.name, "study.name", FOLDERS)
 
     def deadline_at(self) -> float | None:
         """Return the deadline in seconds since 1970; without a zone it is this machine's time.
@@ -85,20 +88,6 @@ class Study:
             raise HarnessError(
                 f"study.deadline={self.deadline}: allowed: a date and time", "write study.deadline=2026-12-24T18:00"
             ) from None
-
-
-def _check_name(name: str) -> None:
-    """Refuse what can't be a folder's name; file systems count its bytes.
-
-    Raises:
-        HarnessError: it can't.
-    """
-    wrong = not name.isprintable() or any(c in name for c in "/\\ '\"") or name in (".", "..")
-    if not name or wrong or len(name) > 100 or len(name.encode()) > 200:
-        raise HarnessError(
-            f"study.name={name!r}: allowed: up to 100 characters without blanks, quotes and slashes, a folder's name",
-            "set study.name=my-study",
-        )
 
 
 @dataclass(frozen=True)
@@ -211,7 +200,8 @@ def load(name: str, url: str) -> Shared:
     direct = storage.opened_to_read(url)
     study = _found(name, direct)
     definition, here = _definition(study), study.user_attrs.get("here", {})
-    settings = Study(name=name, **definition.study)
+    settings = Study(**definition.study)
+    settings.name = name  # an earlier version let it be one that is refused today
     known = knowing(study, direct.engine, PATIENCE_S)
     return Shared(study, direct.engine, settings, definition, url, known, here=here)
 

@@ -16,6 +16,7 @@ import torch
 
 from harness.data.sets import load
 from harness.data.split import Dataset
+from harness.errors import HarnessError
 from harness.interrupts import deaf, heed
 from harness.record.result import Result
 from harness.search.gate import Refused
@@ -87,6 +88,9 @@ def worker(job: Job, number: int) -> bool:
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         return False
+    except HarnessError as e:  # a traceback would hide what is to be done
+        print(f"error: {e}", flush=True)
+        raise SystemExit(2) from e
     finally:
         deaf()
     return True
