@@ -120,12 +120,18 @@ def test_a_mysql_is_asked_for_tls_as_cloud_providers_write_it(query: str, mariad
 
 
 @pytest.mark.parametrize(
-    "query", ["ssl_cert=/nope", "cursorclass=x", "read_default_file=3", "connect_timeout=soon", "a=b"]
+    "url",
+    [
+        "mysql://u:hush@127.0.0.1:1/x?ssl_cert=/nope",
+        "mysql://u:hush@127.0.0.1:1/x?cursorclass=x",
+        "mysql://u:hush@127.0.0.1:1/x?connect_timeout=soon",
+        "mysql://u:hush@127.0.0.1:1/x?a=b",
+    ],
 )
-def test_whatever_a_driver_raises_for_an_option_is_one_error(query: str) -> None:
+def test_whatever_a_driver_raises_for_an_option_is_one_error(url: str) -> None:
     """With exit code 2, and no password in it."""
     with pytest.raises(HarnessError, match="storage.url=mysql.*can't be used") as caught:
-        database.connect(f"mysql://u:hush@127.0.0.1:1/x?{query}")
+        database.connect(url)
     assert "hush" not in said(caught)
 
 

@@ -1,4 +1,4 @@
-"""Settings as people type them: paths of every kind, odd numbers, files where folders are due and the other way round."""
+"""Settings as people type them: paths of every kind, odd numbers, files where folders are due, and the reverse."""
 
 from __future__ import annotations
 

@@ -104,7 +104,9 @@ def _opened(mode: str, folder: Path, *, name: str, **more: Any) -> Any:
             )  # fmt: skip
         except Exception as e:  # a refused name, an unwritable folder, no network, a setting of the environment
             _trouble(folder, e)
-            _offline = _offline or how == "online"
+            if how == "online":
+                _offline = True
+                wandb.teardown()  # its process holds the run's id
     return None
 
 
