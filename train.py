@@ -19,7 +19,7 @@ from typing import Any
 from harness import config
 from harness.__main__ import shell
 from harness.errors import HarnessError
-from harness.measure.machine import cores
+from harness.processors import check_threads, threads
 from harness.record import names
 
 
@@ -94,8 +94,11 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
 
     track = settled(settings.track, Path(settings.runs) / "final" / name)
     files.writable(Path(settings.runs), "runs")
-    threads = settings.threads or cores()
-    torch.set_num_threads(threads)
+    check_threads(settings.competition.threads)  # now: the result is timed at the end
+    used, words = threads(settings.threads)
+    if words:
+        print(words)
+    torch.set_num_threads(used)
     change = {k: v for k, v in asdict(settings.recipe).items() if v is not None and k != "lr"}
     recipe = replace(candidate.recipe, **change)
     if settings.recipe.lr is not None:
@@ -109,8 +112,9 @@ def _train(settings: config.Train, candidate: Any, name: str) -> None:
     plan = final.Plan(
         candidate=candidate, dataset=load_data(data_name, options), data_options=asdict(options),
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
-        precision=fixed(settings.layout, settings.dtype), threads=threads, hold_out=settings.hold_out,
+        precision=fixed(settings.layout, settings.dtype), threads=used, hold_out=settings.hold_out,
         folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
+        measure_patience_s=settings.measure.patience_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import config
 from harness.__main__ import shell
-from harness.measure.machine import cores
+from harness.processors import threads
 
 
 def main(arguments: list[str]) -> None:
@@ -35,10 +35,13 @@ def main(arguments: list[str]) -> None:
         layout=settings.layout, dtype=settings.dtype,
     )  # fmt: skip
     how = Launch(settings.launch, settings.workers, settings.slurm, settings.ray)
+    used, words = (settings.slurm.cpus, "") if settings.launch == "slurm" else threads(workers=settings.workers)
+    if words:
+        print(words)
     job = Job(
         study=settings.study, url=settings.storage.url, here=parted(asdict(options))[1], device=settings.device,
         track=settings.track, runs=Path(settings.runs), patience_s=settings.storage.patience_s,
-        threads=settings.slurm.cpus if settings.launch == "slurm" else max(1, cores() // max(1, settings.workers)),
+        measure_patience_s=settings.measure.patience_s, threads=used,
     )  # fmt: skip
     named = [word.partition("=")[0] for word in arguments]
     shared = start.run(job, definition, how, named)

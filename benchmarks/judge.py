@@ -1,6 +1,6 @@
 """How many entries a minute the judge ranks as well as a measurement ten times as long, beside a fixed protocol.
 
-    python benchmarks/judge.py [--entries 40] [--fixed 2] [--sandbox strict]
+    python benchmarks/judge.py [--entries 40] [--fixed 2] [--longer 10] [--sandbox strict]
 
 Forty sound entries for the digits: networks of the harness's blocks at several widths and depths (three pairs differ
 by 2 to 5 % in time) and torchvision's, each with random features and a head that was fitted to the training images in
@@ -11,7 +11,8 @@ Beside it stands the usual fixed protocol, MLPerf's single stream: the same gate
 in a fresh pinned process, whose 90th percentile is the figure. It takes 60 s by definition, so it is run for a few
 entries and its time taken for the others: 60 s, its start, and what our gate and scoring took.
 
-The truth that ranks are held against: the trial's clock, `harness.measure.process`, over ten times as many processes.
+The truth that ranks are held against: the trial's clock, `harness.measure.process`, over ten (`--longer`) times as many
+processes. `agree`: the share of entries whose interval by the judge and by that clock overlap.
 
 The last line is one JSON object. `ratio`: the fixed protocol's seconds over ours, of all sound entries together; `low`,
 `high`: the least and greatest over groups of ten entries. `tau`: Kendall's, of our time ratios and the truth's;
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entries", type=int, default=40)
     parser.add_argument("--fixed", type=int, default=2)
+    parser.add_argument("--longer", type=int, default=LONGER)
     parser.add_argument("--sandbox", default="strict", choices=["strict", "unsafe"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +86,9 @@ def main() -> None:
         refused = [_refused(judged, entry, reasons) for entry, reasons in broken.items()]
         begin = time.perf_counter()
         for row in rows:
-            row["truth"] = judged.truth(Path(folder, row["name"]), LONGER * row["processes"])
+            trial = judged.trial(Path(folder, row["name"]), arguments.longer * row["processes"])
+            row |= {"truth": trial.ratio, "truth_doubt": trial.doubt}
+            row["agree"] = row["low"] <= trial.ratio_high and trial.ratio_low <= row["high"]
         truth_s = time.perf_counter() - begin
         fixed = [_single_stream(entry) for entry in entries[: arguments.fixed]]
     publish("judge", _figures(rows, refused, fixed) | {"truth_s": round(truth_s), "wrongly_refused": alarms})
@@ -111,19 +115,20 @@ class _Judge:
         )  # fmt: skip
         return {
             "name": entry.name, "f1": verdict.f1, "ratio": verdict.ratio, "ms": verdict.latency_ms,
+            "low": verdict.ratio_low, "high": verdict.ratio_high,
             "points": verdict.points, "doubt": verdict.ratio_high / verdict.ratio - 1, "s": time.perf_counter() - begin,
             "before_timing_s": marks["time"] - begin, "processes": len(verdict.samples["processes"]),
         }  # fmt: skip
 
-    def truth(self, entry: Path, processes: int) -> float:
-        """Return the time ratio by the trial's clock over so many processes."""
+    def trial(self, entry: Path, processes: int) -> Any:
+        """Return the latency by the trial's clock, pooled over at least so many processes."""
         from harness.measure.latency import Latency
         from harness.measure.process import measure
 
         found = []
-        while len(found) < processes:
-            found += _patiently(lambda: measure(entry / "model.onnx", self.reference, seconds=2.0)).processes
-        return Latency(tuple(found), 1, {}, {}).ratio
+        while sum(len(latency.processes) for latency in found) < processes:
+            found.append(_patiently(lambda: measure(entry / "model.onnx", self.reference, seconds=2.0)))
+        return Latency.pooled(found)
 
 
 def _patiently(measured: Callable[[], Any]) -> Any:
@@ -319,6 +324,8 @@ def _figures(rows: list[dict[str, Any]], refused: list[float], fixed: list[dict[
         "high": round(max(ratios), 3),
         "tau": round(float(kendalltau(ratio, truth).statistic), 4),
         "tau_points": round(float(kendalltau([row["points"] for row in rows], true_points).statistic), 4),
+        "agree": round(float(np.mean([row["agree"] for row in rows])), 4),
+        "disagree": [row["name"] for row in rows if not row["agree"]],
         "entries": len(rows),
         "entries_a_minute": round(60 * len(rows) / ours.sum(), 2),
         "fixed_entries_a_minute": round(60 * len(rows) / theirs.sum(), 3),

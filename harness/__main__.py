@@ -18,6 +18,8 @@ USAGE = """python -m harness VERB [key=value ...] [--json]
                                    the token comes from HARNESS_TOKEN)
   measure FILE.onnx [...]          time models beside the competition's reference network, and from JPEG to logits
                                    (runtime=onnx|openvino|auto, threads=N, latency_s=S)
+  machine                          is this a machine to rank on: a minute of rulers, and of the reference beside itself
+                                   (seconds=60 competition=NAME)
   db start                         a PostgreSQL for a team, in the folder runs/db (host=0.0.0.0 port=N folder=DIR)
   db stop                          stop it
   db url                           its storage.url, with the password

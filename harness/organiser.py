@@ -20,6 +20,7 @@ from harness.board.competitions import Hosted
 from harness.board.contest import Contest
 from harness.board.quota import moment
 from harness.errors import HarnessError, pick
+from harness.processors import check_threads, given
 from harness.record import files
 from harness.settings import Organise
 
@@ -249,6 +250,7 @@ def work(arguments: list[str], as_json: bool) -> None:
     pick(dict.fromkeys(("strict", "unsafe")), settings.sandbox, "sandbox")
     engine, root = _open(settings), Path(settings.board.files)
     hosted = competitions.find(engine, settings.competition)
+    check_threads(hosted.competition.threads, settings.workers)
     if settings.sandbox == "strict":
         sandbox.check()
     dataset = _dataset(hosted.contest, data)
@@ -260,11 +262,12 @@ def work(arguments: list[str], as_json: bool) -> None:
 
         worker.work(
             engine, root, hosted, dataset, Path(settings.runs) / "reference",
-            judge=partial(judge, latency_s=settings.latency_s), lease_s=settings.lease_s,
-            sandbox=settings.sandbox, wait=settings.wait, stop=stop,
+            judge=partial(judge, latency_s=settings.latency_s, patience_s=settings.measure.patience_s),
+            lease_s=settings.lease_s, sandbox=settings.sandbox, wait=settings.wait, stop=stop,
         )  # fmt: skip
 
-    print(f"judging {hosted.name} ({settings.workers} at a time, sandbox={settings.sandbox}), until Ctrl-C", flush=True)
+    how = f"{settings.workers} at a time, {given()}, sandbox={settings.sandbox}"
+    print(f"judging {hosted.name} ({how}), until Ctrl-C", flush=True)
     judges.run(settings.workers, judging)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.errors import within
 from harness.launch.launcher import Ray, Slurm
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
@@ -66,6 +67,16 @@ class Change:
 
 
 @dataclass
+class Measure:
+    """Settings of timing. patience_s: how much longer it may take while something else shares the processor."""
+
+    patience_s: float = PATIENCE_CLEAN_S
+
+    def __post_init__(self) -> None:
+        within(self.patience_s, 0, 86_400, "measure.patience_s")
+
+
+@dataclass
 class Tune:
     """Settings of `tune.py`."""
 
@@ -81,6 +92,7 @@ class Tune:
     slurm: Slurm = field(default_factory=Slurm)
     ray: Ray = field(default_factory=Ray)
     latency_s: float = 1.5
+    measure: Measure = field(default_factory=Measure)
     device: str = "auto"
     layout: str = "auto"
     dtype: str = "auto"
@@ -110,6 +122,7 @@ class Train:
     run: str = ""
     threads: int = 0
     latency_s: float = 3.0
+    measure: Measure = field(default_factory=Measure)
     seed: int = 0
     storage: Storage = field(default_factory=Storage)
     device: str = "auto"
@@ -139,6 +152,7 @@ class Submit:
     submissions: str = "submissions"
     force: bool = False
     latency_s: float = 4.0
+    measure: Measure = field(default_factory=Measure)
     sandbox: str = "strict"
     board: Board = field(default_factory=Board)
     runs: str = "runs"
@@ -189,6 +203,7 @@ class Organise:
     workers: int = 1
     lease_s: float = 60.0
     latency_s: float = 4.0
+    measure: Measure = field(default_factory=Measure)
     wait: bool = True
     sandbox: str = "strict"
     host: str = "127.0.0.1"

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from harness import config
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, pick, within
+
+if TYPE_CHECKING:
+    from harness.measure.assessment import Assessment
+
+BARS = " ▁▂▃▄▅▆▇█"
+LEAST_MEASURED = 3
+"""Measurements of the reference beside itself, however short the time."""
 
 
 def front(arguments: list[str], as_json: bool) -> None:
@@ -98,7 +106,7 @@ def score(arguments: list[str], as_json: bool) -> None:
         verdict = judge(
             folder, dataset, settings.competition, place / "reference", published=names_of(dataset.test.pixels),
             sandbox=settings.sandbox, debug=dataset.hidden, latency_s=settings.latency_s,
-            progress=lambda stage: line.update(f"judging: {stage}"),
+            patience_s=settings.measure.patience_s, progress=lambda stage: line.update(f"judging: {stage}"),
         )  # fmt: skip
     if not dataset.hidden:
         local.record(engine, entry, verdict, settings.competition)
@@ -184,7 +192,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")
     rows = []
     for f in files:
-        runtime, latency = timed(f, reference, competition, settings.latency_s)
+        runtime, latency = timed(f, reference, competition, settings.latency_s, patience_s=settings.measure.patience_s)
         whole_ms = end_to_end(f, competition.threads, runtime=runtime)
         rows.append({"file": str(f), "runtime": runtime, "macs": macs_of_onnx(f), "end_to_end_ms": round(whole_ms, 6)})
         rows[-1] |= latency.to_dict()
@@ -208,6 +216,63 @@ def measure(arguments: list[str], as_json: bool) -> None:
             f"{r['file']}: {seen['cpu_s']:.2f} s of CPU in {seen['wall_s']:.2f} s, load {seen['load']}, "
             f"{seen['steal_s']:.2f} s stolen by the host, {seen['interruptions']:.0f} interruptions"
         )
+
+
+def machine(arguments: list[str], as_json: bool) -> None:
+    """Tell whether this is a machine to rank on, and remember what is found for the measurements to come."""
+    from harness.measure import past, process
+    from harness.measure.assessment import assess
+    from harness.measure.machine import machine as facts
+    from harness.rules.reference import reference_model
+
+    words = dict(a.split("=", 1) for a in arguments if a.startswith("seconds="))
+    seconds = _seconds(words.get("seconds", "60"))
+    settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("seconds=")])
+    reference = reference_model(settings.competition.reference, Path(settings.runs) / "reference")
+    begin = time.monotonic()
+    with Console(stderr=True).status(f"watching the processor for {seconds / 3:.0f} s") as line:
+        series, best = process.look(seconds / 3)
+        measured = []
+        while time.monotonic() - begin < seconds or len(measured) < LEAST_MEASURED:
+            line.update(f"timing the reference beside itself: {len(measured)}")
+            measured.append(process.measure(reference, reference, seconds=1.0, patience_s=seconds / 10))
+    known = past.read(past.path()).best or best
+    found = assess(series, known, measured)
+    past.note(past.path(), found.to_dict() | {"fit": found.is_fit})
+    if as_json:
+        whole = {"machine": facts(), "best": vars(known), **found.to_dict(), "advice": found.advice()}
+        print(json.dumps(whole, indent=2))
+        return
+    _console().print(_clock(found, facts()))
+    for said in found.advice():
+        print(said)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    within(seconds, 10, 3600, "seconds")
+    return seconds
+
+
+def _clock(found: Assessment, facts: dict[str, Any]) -> Table:
+    """Lay out what was seen of a machine's clock."""
+    table = Table(title=f"{facts['cpu']}, {facts['cores']} processors", show_header=False)
+    highest = max(0.5, *found.strip)
+    strip = "".join(BARS[min(len(BARS) - 1, int(len(BARS) * max(0.0, value) / highest))] for value in found.strip)
+    rows = {
+        "processor all ours": f"{found.clean:.0%} of the time, for {found.spells_s[0]:.1f} s at a time (median)",
+        "shared": f"{1 - found.clean:.0%}, for {found.spells_s[1]:.1f} s; then {found.contended:.0%} slower",
+        "clock": f"{found.clock[0]:.1%} to {found.clock[1]:.1%} below its best",
+        "over the time": strip,
+    }
+    for span, spread in found.spread.items():
+        rows[f"measurements of {span} s"] = f"ten spread by {spread:.2%}; {found.coverage[span]:.0%} of intervals held"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
 
 
 def db(arguments: list[str], as_json: bool) -> None:
@@ -261,6 +326,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "standings": standings,
     "submit": submit,
     "measure": measure,
+    "machine": machine,
     "db": db,
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harness.errors import HarnessError
+from harness.processors import cores
 
 Item = TypeVar("Item")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -86,5 +87,5 @@ def attempts(
             return item, None, str(error) or type(error).__name__
 
     quiet = len(items) <= 1000 or not sys.stderr.isatty()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from tqdm(pool.map(attempt, items), total=len(items), desc=what, disable=quiet)

@@ -23,9 +23,10 @@ from harness.measure.cost import parameters_of_onnx
 from harness.measure.fastest import GLANCE_S, choose, difference
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
-from harness.measure.process import check_quiet
+from harness.measure.process import PATIENCE_S, check_quiet
 from harness.measure.quality import f1_by_class
 from harness.measure.result import result
+from harness.processors import check_threads
 from harness.record.manifest import MODEL, PREDICTIONS, Manifest
 from harness.record.result import Cost, Result
 from harness.record.verdict import Verdict
@@ -61,6 +62,7 @@ def judge(
     sandbox: Mode = "strict",
     debug: bool = False,
     latency_s: float = LATENCY_S,
+    patience_s: float = PATIENCE_S,
     progress: Callable[[str], None] = lambda stage: None,
     program: Path = RUNNER,
 ) -> Verdict:
@@ -70,7 +72,8 @@ def judge(
     it both parts are all of them. published: names of the test images in a team's copy, as `data.published` gives
     them. sandbox: "unsafe" is for one's own models. debug: score, time and audit on the validation images, whose labels
     everybody has, with F1 by class; the test images are for `agreement` alone. latency_s: the most that timing takes,
-    about. progress: is told each of `STAGES` when it begins. program: as `scoring.Entrant`.
+    about; patience_s: how much longer while something else shares the processor. progress: is told each of `STAGES`
+    when it begins. program: as `scoring.Entrant`.
 
     Raises:
         Refused: the entry breaks a rule; the message names the file, what was found and what is allowed.
@@ -93,7 +96,7 @@ def judge(
     checks |= _learnt(shown, logits, judged)
     progress("time")
     duel, runtime = _duel(entrant, reference, competition, shown, entry, logits)
-    latency, witnesses = timing.measure(duel, latency_s)
+    latency, witnesses = timing.measure(duel, latency_s, patience_s)
     progress("audit")
     checks |= _audited(shown, logits, witnesses, competition.threads)
     if debug:
@@ -123,6 +126,7 @@ def _ready(competition: Competition, cache: Path, mode: Mode) -> Path:
     """Make sure that this competition can be judged here; return its reference network."""
     pick(dict.fromkeys(get_args(Mode)), mode, "sandbox")
     formula_of(competition)  # a misspelt formula stops here, not after the measurement
+    check_threads(competition.threads)
     if mode == "strict":
         sandboxes.check()
     return reference_model(competition.reference, cache)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, count, cycle, islice
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from harness.judge.audit import KINDS, Witness, outside_share
 from harness.judge.scoring import Entrant
-from harness.measure import paired_timing
+from harness.measure import paired_timing, past
+from harness.measure.host_state import Best
 from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
 from harness.measure.machine import steal_s
-from harness.measure.process import NOISY, latency_of
+from harness.measure.process import NOISY, PATIENCE_S, latency_of, say_waiting
 from harness.sandbox.remote import RUNNER, Remote
 
 BATCH_S = 0.001
@@ -59,34 +61,51 @@ class Duel:
         return replace(self.entrant, model=self.reference, runtime="onnx", program=RUNNER)
 
 
-def measure(duel: Duel, seconds: float) -> tuple[Latency, list[Witness]]:
+def measure(duel: Duel, seconds: float, patience_s: float = PATIENCE_S) -> tuple[Latency, list[Witness]]:
     """Time an entry beside the reference network, by turns, each on images that its process has never seen.
 
     The loop is `measure.paired_timing`'s, as for a trial. Each batch of runs is asked for over a pipe, and this reads
-    the other's CPU clock before and after; what a round trip without a run takes is taken off.
+    the other's CPU clock before and after; what a round trip without a run takes is taken off. The rulers run in the
+    reference's process, which can be trusted and is pinned to the same processor.
 
-    seconds: about the most it takes, its sandboxes' start included. Whether the machine was quiet enough is left to
-    `measure.process.check_quiet`, after the audit: a cheat's time may be noise too.
+    seconds: about the most it takes, its sandboxes' start included. patience_s: beyond that, to wait for a time when
+    nothing else shares the processor. Whether the machine was quiet enough is left to `measure.process.check_quiet`,
+    after the audit: a cheat's time may be noise too.
 
     Raises:
         Refused: the entry fails or breaks a limit.
         HarnessError: there is no sandbox.
     """
     witnesses: list[Witness] = []
-
-    def process(_: float) -> dict:
-        before = steal_s(), time.perf_counter()
-        with duel.ruler.opened() as reference, duel.entrant.opened() as model:
-            loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
-            witnesses.append(witness)
-            cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
-            interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
-        seen = {"cpu_s": cpu_s, "steal_s": steal_s() - before[0], "interruptions": interrupted}
-        return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - before[1]}}
-
+    of = past.key(duel.reference, duel.entrant.threads, "judge")
     with alone() as waited_s:
-        raw = paired_timing.repeated(process, seconds, NOISY, time.monotonic())
-    return latency_of(raw, waited_s, duel.entrant.threads), witnesses
+        known = past.read(past.path())
+        best = known.best or _calibrated(duel)
+
+        def process(_: float, patience_s: float) -> dict:
+            with duel.ruler.opened() as reference, duel.entrant.opened() as model:
+                say = partial(say_waiting, str(duel.entrant.model), patience_s)
+                clean_s = paired_timing.wait_for_clean(reference.rulers, best, patience_s, say)
+                before = steal_s(), time.perf_counter()
+                loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
+                witnesses.append(witness)
+                cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
+                interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
+            seen = {"cpu_s": cpu_s, "steal_s": steal_s() - before[0], "interruptions": interrupted}
+            return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - before[1]}, "waited_s": clean_s}
+
+        raw = paired_timing.repeated(
+            process, seconds=seconds, patience_s=patience_s, noisy=NOISY, begin=time.monotonic(), best=best,
+            apart=known.apart(of),
+        )  # fmt: skip
+        latency = latency_of(raw, waited_s, duel.entrant.threads, best, known.apart(of))
+        past.add(past.path(), of, latency)
+    return latency, witnesses
+
+
+def _calibrated(duel: Duel) -> Best:
+    with duel.ruler.opened() as reference:
+        return paired_timing.calibrate(reference.rulers)
 
 
 def _session(duel: Duel, model: Remote, reference: Remote, until: float) -> tuple[paired_timing.Loads, Witness]:
@@ -99,7 +118,10 @@ def _session(duel: Duel, model: Remote, reference: Remote, until: float) -> tupl
     mine = Side(model, duel.private, duel.entrant.threads, blank, order)
     ruler = Side(reference, noise, duel.entrant.threads, blank, cycle(range(RULER)))
     loads = paired_timing.loads(
-        lambda least_s: [mine.warm(least_s), ruler.warm(least_s)], until, lambda: _cpu_s(model, reference)
+        lambda least_s: [mine.warm(least_s), ruler.warm(least_s)],
+        ruler.rulers,
+        until,
+        lambda: _cpu_s(model, reference),
     )
     ms, plain, logits = _by_kind(mine, duel.plain, random)
     witness = Witness(
@@ -216,6 +238,12 @@ class Side:
         pairs = zip((spent_ms, wall_ms), self.blank, strict=True)
         each = [round(max(ms - blank, 0.01 * ms) / self.size, 6) for ms, blank in pairs]
         return each[self.threads > 1], each[1]
+
+    def rulers(self) -> tuple[float, float]:
+        """Run the rulers in its process, which is no work outside of its runs."""
+        found = self.remote.rulers()
+        self.seen_ms = self._cpu_ms()
+        return found
 
     def timed(self, images: np.ndarray) -> tuple[float, float]:
         """Run another image uncounted, for the other network has just had the caches; then show these and time them."""

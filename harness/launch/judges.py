@@ -15,7 +15,9 @@ from multiprocessing.process import BaseProcess
 from harness.errors import HarnessError
 from harness.interrupts import POLITE, heed
 from harness.launch.pool import Pool
+from harness.measure.pinning import shares, siblings
 from harness.parent import die_with
+from harness.processors import given
 
 PAUSE_S = 1.0
 FAILED = 2
@@ -31,14 +33,16 @@ def run(judges: int, work: Callable[[threading.Event], None]) -> None:
         HarnessError: every one of them ended with an error.
     """
     context = multiprocessing.get_context("fork")
-    cores = sorted(os.sched_getaffinity(0))
-    if not 1 <= judges <= len(cores):
+    here = given()
+    if not 1 <= judges <= here.cores:
         raise HarnessError(
-            f"workers={judges}: allowed: 1 to {len(cores)}, one a processor", f"set workers={len(cores)}"
+            f"workers={judges}: allowed: 1 to {here.cores}, one a processor; this process is given {here}",
+            f"set workers={here.cores}",
         )
+    parts = shares(here.allowed, siblings(here.allowed), judges)
 
     def start(number: int) -> BaseProcess:
-        share = (os.getpid(), cores[number::judges], work)
+        share = (os.getpid(), parts[number], work)
         process = context.Process(target=_judge, args=share, name=f"judge {number}")
         process.start()
         return process

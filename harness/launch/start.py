@@ -24,7 +24,7 @@ from harness.errors import HarnessError, pick
 from harness.interrupts import deaf
 from harness.launch import local, ray, slurm
 from harness.launch.launcher import Launch, Workers
-from harness.measure.machine import cores
+from harness.processors import check_threads, given
 from harness.record import files
 from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
@@ -60,6 +60,8 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
         definition, job = _taken_over(there, definition, job, named)
         there.engine.dispose()
     _check_points(definition)
+    if not how.elsewhere:
+        check_threads(definition.rules().threads)
     dataset = load(*definition.reader(job.here))
     definition = definition.with_data(dataset)
     space.check(job.task(definition, dataset).searched())
@@ -238,7 +240,7 @@ def _left(shared: Shared) -> int:
 
 def _announce(job: Job, how: Launch, dataset: Dataset) -> None:
     sizes = ", ".join(f"{name} {len(getattr(dataset, name))}" for name in dataset.counts())
-    where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else f'{cores()} cores'}"
+    where = f"{how.workers} workers x {job.threads} threads, {how.launcher if how.elsewhere else given()}"
     print(f"study {job.study.name}: {job.study.trials} trials, {where}")
     print(f"data {dataset.name}: {sizes}, {len(dataset.classes)} classes (see {job.folder / 'data.json'})", flush=True)
     for name, count in dataset.report.get("rare_classes", {}).items():

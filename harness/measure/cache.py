@@ -12,6 +12,7 @@ import onnx
 from harness.measure import fastest
 from harness.measure.latency import Latency
 from harness.measure.machine import cpu_name
+from harness.measure.process import PATIENCE_S
 from harness.record import files
 from harness.rules.competition import Competition
 
@@ -21,7 +22,12 @@ VALUES = ("raw_data", "float_data", "int32_data", "double_data")
 
 
 def timed(
-    cache: Path, model: Path, reference: Path, competition: Competition, seconds: float
+    cache: Path,
+    model: Path,
+    reference: Path,
+    competition: Competition,
+    seconds: float,
+    patience_s: float = PATIENCE_S,
 ) -> tuple[str, Latency, str | None]:
     """Return a network's engine and latency, as `fastest.timed`, and the file they were measured of, if not this one.
 
@@ -34,7 +40,7 @@ def timed(
     path = cache / f"latency-{key(model, reference, competition, seconds)}.json"
     if kept := read(path):
         return kept
-    runtime, latency = fastest.timed(model, reference, competition, seconds)
+    runtime, latency = fastest.timed(model, reference, competition, seconds, patience_s=patience_s)
     cache.mkdir(parents=True, exist_ok=True)
     files.write_json(path, {"model": str(model), "runtime": runtime, "latency": latency.to_dict()})
     return runtime, latency, None

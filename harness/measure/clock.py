@@ -9,16 +9,25 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import HarnessError
 from harness.measure import paired_timing
+from harness.measure.host_state import Best
 from harness.measure.machine import steal_s
+from harness.measure.paired_timing import calibrate, wait_for_clean
+from harness.measure.pinning import chosen
+from harness.measure.rulers import rulers
 from harness.parent import die_with
 from harness.runtime.engines import load
 from harness.runtime.onnx import input_shape
+
+WARM_RUNS = 6
+LOOK_S = 0.005
+"""Between two runs of the rulers, when they alone are looked at."""
 
 
 def main() -> None:
@@ -26,7 +35,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     die_with(job["parent"], signal.SIGKILL)
     pin(job["threads"])
-    verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end}[job["verb"]]
+    verb = {"predict": predict, "measure": measure, "end_to_end": end_to_end, "look": look}[job["verb"]]
     Path(job["result"]).write_text(json.dumps(_answer(verb, job)))
 
 
@@ -38,9 +47,9 @@ def _answer(verb: Callable[[dict], dict], job: dict) -> dict:
 
 
 def pin(threads: int) -> None:
-    """Keep this process on its last `threads` processors, where the system allows it."""
+    """Keep this process on processors that are idle, one a thread, where the system allows it."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+        os.sched_setaffinity(0, chosen(threads))
 
 
 def predict(job: dict) -> dict:
@@ -71,9 +80,16 @@ def measure(job: dict) -> dict:
     """Time model and reference in forked processes, one after another, until the interval is narrow or the time up."""
     begin = time.monotonic()
     shapes = _apart(_shapes, job)
-    return paired_timing.repeated(
-        lambda until: _apart(_loads, job | shapes | {"until": until}), job["seconds"], job["noisy"], begin
-    )
+    best = Best(**job["best"]) if job["best"] else calibrate(rulers())
+
+    def process(until: float, patience_s: float) -> dict:
+        return _apart(_loads, job | shapes | {"until": until, "best": asdict(best), "wait_s": patience_s})
+
+    found = paired_timing.repeated(
+        process, seconds=job["seconds"], patience_s=job["patience_s"], noisy=job["noisy"], begin=begin, best=best,
+        apart=job["apart"],
+    )  # fmt: skip
+    return found | {"best": asdict(best)}
 
 
 def _apart(verb: Callable[[dict], dict], job: dict) -> dict:
@@ -117,7 +133,7 @@ def _loads(job: dict) -> dict:
     paths = [Path(job[name]) for name in names]
     random = np.random.default_rng(0)
     images = [random.standard_normal((1, *job[f"{name}_shape"]), dtype=np.float32) for name in names]
-    pads = []
+    pads, ruler = [], rulers()
 
     def fresh(least_s: float) -> list[paired_timing.Batch]:
         pads.append(np.ones(np.random.default_rng().integers(1 << 16), dtype=np.uint8))
@@ -125,10 +141,11 @@ def _loads(job: dict) -> dict:
         runs = [load(name, path, job["threads"]) for name, path in zip((job["runtime"], "onnx"), paths, strict=True)]
         return [_timer(run, image, clock, least_s) for run, image in zip(runs, images, strict=True)]
 
+    waited_s = wait_for_clean(ruler, Best(**job["best"]), job["wait_s"], Path(job["waiting"]).touch)
     before, begin = _seen(), time.perf_counter()
-    loads = paired_timing.loads(fresh, job["until"], time.process_time)
+    loads = paired_timing.loads(fresh, ruler, job["until"] + waited_s, time.process_time)
     seen = {name: value - before[name] for name, value in _seen().items()}
-    return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - begin}}
+    return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - begin}, "waited_s": waited_s}
 
 
 def _timer(run: Callable, image: np.ndarray, clock: Callable[[], int], least_s: float) -> paired_timing.Batch:
@@ -154,6 +171,18 @@ def _seen() -> dict[str, float]:
         "steal_s": steal_s(),
         "interruptions": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
     }
+
+
+def look(job: dict) -> dict:
+    """Run the rulers every few milliseconds; return rows of seconds, chain ms and vector ms."""
+    ruler, rows, begin = rulers(), [], time.monotonic()
+    best = Best(**job["best"]) if job["best"] else calibrate(ruler)
+    while (at_s := time.monotonic() - begin) < job["seconds"]:
+        for _ in range(WARM_RUNS):  # who has slept finds everything cold
+            ruler()
+        rows.append([round(at_s, 4), *ruler()])
+        time.sleep(LOOK_S)
+    return {"rows": rows, "best": asdict(best)}
 
 
 def end_to_end(job: dict) -> dict:

@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.measure import process
 from harness.measure.latency import Latency
+from harness.processors import check_threads
 from harness.rules.competition import AUTO, Competition
 from harness.runtime.engines import RUNTIMES
 from harness.runtime.onnx import input_shape
@@ -37,28 +38,41 @@ class Attempt:
 
 
 def timed(
-    model: Path, reference: Path, competition: Competition, seconds: float, inputs: np.ndarray | None = None
+    model: Path,
+    reference: Path,
+    competition: Competition,
+    seconds: float,
+    inputs: np.ndarray | None = None,
+    patience_s: float = process.PATIENCE_S,
 ) -> tuple[str, Latency]:
     """Time a model with the competition's engine; return the engine's name and the latency.
 
     Predictions are ONNX Runtime's whatever the engine, so any other engine must reproduce them.
 
     inputs: float32 (N, 3, R, R), of which the first are the sample that engines are compared on; noise if not given.
+    seconds, patience_s: see `process.measure`.
 
     Raises:
-        HarnessError: the engine isn't installed, can't run the model, or computes something else.
+        HarnessError: the engine isn't installed, can't run the model, or computes something else; or this machine gives
+            fewer processors than there are threads.
     """
+    check_threads(competition.threads)
     runtime = competition.runtime
     if runtime == AUTO:
         glance_s = max(GLANCE_S, GLANCE * seconds)
-        runtime = tried(model, reference, competition.threads, inputs, glance_s)[0].runtime
+        runtime = tried(model, reference, competition.threads, inputs, glance_s, patience_s)[0].runtime
     elif runtime != "onnx" and (reason := _checker(model, competition.threads, inputs)(runtime)):
         raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
-    return runtime, process.measure(model, reference, competition.threads, seconds, runtime=runtime)
+    return runtime, process.measure(model, reference, competition.threads, seconds, runtime, patience_s)
 
 
 def tried(
-    model: Path, reference: Path, threads: int = 1, inputs: np.ndarray | None = None, glance_s: float = GLANCE_S
+    model: Path,
+    reference: Path,
+    threads: int = 1,
+    inputs: np.ndarray | None = None,
+    glance_s: float = GLANCE_S,
+    patience_s: float = process.PATIENCE_S,
 ) -> list[Attempt]:
     """Time a model with every engine at a glance; the one to choose comes first, the others say why not.
 
@@ -67,7 +81,7 @@ def tried(
     """
 
     def measure(runtime: str) -> Latency:
-        return process.measure(model, reference, threads, glance_s, runtime=runtime)
+        return process.measure(model, reference, threads, glance_s, runtime, patience_s)
 
     return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs))
 

@@ -13,6 +13,8 @@ AGREE = 0.04
 """How far, as a share, both rulers may differ in how much slower they are, if it is to be the processor's clock."""
 LOWEST = 0.1
 """The quantile of the rulers' times that stands for a process."""
+LOW_END = 0.05
+"""The quantile that stands for a measurement, when the best times of a machine are looked for."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,24 @@ def slowdown(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best) 
 
 
 def clean(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best, slow: float) -> np.ndarray:
-    """Tell of each batch whether it was timed while the processor was all ours.
+    """Tell of each batch, model and reference by turns (A B B A), whether the processor was all ours.
 
-    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`.
-    Source: the rulers idea is that of fixed work quanta in operating-system noise,
-    https://doi.org/10.1109/CLUSTR.2004.1392598
+    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`. A network
+    that lowers the clock or empties the caches for a moment slows the rulers after its own batches and not after the
+    other's, which a neighbour slows too: what is its own doing is taken out.
+
+    Source: fixed quanta of work tell what else a processor does, https://doi.org/10.1109/CLUSTR.2004.1392598
     """
     rulers = np.maximum(np.asarray(chain_ms) / best.chain_ms, np.asarray(vector_ms) / best.vector_ms)
-    return np.maximum(rulers[:-1], rulers[1:]) <= (1 + TOLERANCE) * slow
+    after = rulers[1:]
+    turn = np.arange(len(after)) % 4
+    sides = [side for side in (np.isin(turn, (0, 3)), np.isin(turn, (1, 2))) if side.any()]
+    low = [np.quantile(after[side], LOWEST) for side in sides]
+    for side, its in zip(sides, low, strict=True):
+        after[side] /= its / min(low)
+    return np.maximum(rulers[:-1], after) <= (1 + TOLERANCE) * slow
+
+
+def lowest(chain_ms: Sequence[float], vector_ms: Sequence[float]) -> Best:
+    """Return the low end of both rulers' times: not the lowest, which is the clock's own luck."""
+    return Best(float(np.quantile(chain_ms, LOW_END)), float(np.quantile(vector_ms, LOW_END)))

@@ -117,10 +117,15 @@ class Latency:
         chain, vector = ([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms"))
         return slowdown(chain, vector, self.best)
 
-    @cached_property
+    @property
+    def clean_processes(self) -> int:
+        """Processes that were timed, at least in part, while no neighbour took part of the processor."""
+        return sum(map(bool, self._loads))
+
+    @property
     def is_clean(self) -> bool:
-        """Whether enough was timed while no neighbour took part of the processor."""
-        return sum(map(bool, self._loads)) >= min(SURE, len(self.processes))
+        """Whether there are enough of them."""
+        return self.clean_processes >= min(SURE, len(self.processes))
 
     @cached_property
     def _logs(self) -> np.ndarray:

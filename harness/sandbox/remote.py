@@ -15,7 +15,7 @@ from harness.errors import HarnessError, pick
 from harness.sandbox.box import OUT_OF_MEMORY, Box
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
-from harness.sandbox.runner import REPLY, REQUEST, SAID, SIZES
+from harness.sandbox.runner import REPLY, REQUEST, SAID, SIZES, TIMES
 from harness.sandbox.sandbox import START_S, Content, Mode, open_box
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -87,6 +87,11 @@ class Remote:
             Refused: also run, outputs.
         """
         return self._logits(b"B")
+
+    def rulers(self) -> tuple[float, float]:
+        """Return ms of the two rulers, by the process's own clock: to be asked of a network that is ours."""
+        chain_ms, vector_ms = TIMES.unpack(self._ask(b"C", "run", most=TIMES.size))
+        return chain_ms, vector_ms
 
     def predict(self, images: np.ndarray, size: int = 1) -> np.ndarray:
         """Return float32 (N, classes) of float32 (N, 3, R, R), in batches of `size`.

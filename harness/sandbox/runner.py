@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.measure.rulers import rulers
 from harness.runtime.engines import RUNTIMES, load
 
 REQUEST = struct.Struct("<cxxxIQ")
-"""verb, first, count: L load; I images (count bytes follow the four sizes); R run; G logits; B batch."""
+"""verb, first, count: L load; I images (count bytes follow the four sizes); R run; G logits; B batch; C rulers."""
 REPLY = struct.Struct("<cxxxI")
 """verb, size: K done; F failed, with why."""
 SIZES = struct.Struct("<4I")
+TIMES = struct.Struct("<2d")
+"""ms of the two rulers."""
 SAID = 1000
 """The most characters of an engine's complaint."""
 
@@ -31,6 +34,7 @@ class Bench:
         self.how = (engine, path, threads)
         self.images: list[np.ndarray] = []
         self.pads: list[np.ndarray] = []
+        self.ruler = rulers()
         import_module(RUNTIMES[engine])  # before the first load, which is timed
 
     def load(self, first: int, count: int) -> bytes:
@@ -63,6 +67,10 @@ class Bench:
         """Run the model on all images at once."""
         return np.ascontiguousarray(self.model(self.whole)).tobytes()
 
+    def rulers(self, first: int, count: int) -> bytes:
+        """Run the rulers; for a process that the parent trusts, since it holds the clock itself."""
+        return TIMES.pack(*self.ruler())
+
 
 def main() -> None:
     """Answer requests until the parent hangs up."""
@@ -70,6 +78,7 @@ def main() -> None:
     os.dup2(2, 1)  # what an engine prints is no reply
     bench = Bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
     verbs = {b"L": bench.load, b"I": bench.hold, b"R": bench.run, b"G": bench.logits, b"B": bench.batch}
+    verbs[b"C"] = bench.rulers
     _write(replies, REPLY.pack(b"K", 0))
     while head := _read(REQUEST.size):
         verb, first, count = REQUEST.unpack(head)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError
+from harness.measure.pinning import choose, siblings
+from harness.processors import given
 from harness.sandbox import boot, bubblewrap, inspection
 from harness.sandbox.box import Box
 from harness.sandbox.limits import Limits
@@ -109,7 +111,8 @@ def _orders(content: Content, limits: Limits) -> dict[str, Any]:
         "RLIMIT_NOFILE": 64,
         "RLIMIT_CORE": 0,
     }
-    cores = sorted(os.sched_getaffinity(0))[-content.processors :]
+    allowed = given().allowed
+    cores = choose(allowed, siblings(allowed), content.processors, {})  # the same for each box of a measurement
     return {"cores": cores, "rlimits": rlimits, "user": None, "filter": ""}
 
 

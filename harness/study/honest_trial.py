@@ -19,6 +19,7 @@ from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.latency import Latency
 from harness.measure.machine import versions
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.measure.process import predict
 from harness.measure.quality import macro_f1
 from harness.measure.result import result
@@ -70,6 +71,7 @@ class Task:
     latency_s: float
     pruner: str = "median"
     patience_s: float = PATIENCE_S
+    measure_patience_s: float = PATIENCE_CLEAN_S
 
     @cached_property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -148,7 +150,9 @@ def _suggested(trial: optuna.Trial, task: Task) -> Candidate:
 def _timed(task: Task, artefact: Path, folder: Path) -> tuple[str, Latency]:
     """Time a network that isn't trained yet; return the engine and the latency."""
     reference = reference_model(task.competition.reference, task.reference_cache)
-    runtime, latency, cached_from = timed(task.reference_cache, artefact, reference, task.competition, task.latency_s)
+    runtime, latency, cached_from = timed(
+        task.reference_cache, artefact, reference, task.competition, task.latency_s, task.measure_patience_s
+    )
     run_folder.write_latency(folder, runtime, latency.to_dict(), cached_from)
     return runtime, latency
 

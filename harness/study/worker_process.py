@@ -18,6 +18,8 @@ from harness.data.sets import load
 from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.interrupts import deaf, heed
+from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
+from harness.processors import check_threads, threads
 from harness.record.result import Result
 from harness.search.gate import Refused
 from harness.search.proxy import subset
@@ -50,6 +52,7 @@ class Job:
     threads: int
     deadline: float | None = None
     patience_s: float = PATIENCE_S
+    measure_patience_s: float = PATIENCE_CLEAN_S
 
     @property
     def folder(self) -> Path:
@@ -69,7 +72,7 @@ class Job:
             competition=definition.rules(), gate=definition.limits(), objective=definition.objective, seed=seed,
             device=device_of(self.device), precision=fixed(definition.layout, definition.dtype),
             reference_cache=self.runs / "reference", latency_s=definition.latency_s, pruner=definition.study["pruner"],
-            patience_s=self.patience_s,
+            patience_s=self.patience_s, measure_patience_s=self.measure_patience_s,
         )  # fmt: skip
 
 
@@ -97,13 +100,14 @@ def worker(job: Job, number: int) -> bool:
 
 
 def _work(job: Job, number: int) -> None:
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(threads(job.threads)[0])
     give_back()  # what the imports left
     gc.freeze()  # what they made stays for good: no collection need look at it, which takes 0.2 s
     seed = derive(job.study.seed, name_of_worker(), number, time.time_ns()) % 2**32
     shared = join(job.study, None, job.url, seed, job.patience_s)
     own_folder.claim(shared.optuna, job.folder)  # on this machine, too, it must be the study's
     definition = shared.definition
+    check_threads(definition.rules().threads)
     dataset = load(*definition.reader(job.here))
     definition.with_data(dataset)  # on this machine, too, they must be the study's
     task = job.task(definition, dataset)

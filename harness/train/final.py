@@ -19,7 +19,7 @@ from harness.measure.cost import cost as cost_of
 from harness.measure.cost import macs_of_onnx, parameters_of_onnx
 from harness.measure.fastest import timed
 from harness.measure.machine import versions
-from harness.measure.process import predict
+from harness.measure.process import PATIENCE_S, predict
 from harness.measure.result import result
 from harness.record import files, run_folder
 from harness.record.candidate import Candidate
@@ -58,6 +58,7 @@ class Plan:
     folder: Path
     reference_cache: Path
     latency_s: float = 3.0
+    measure_patience_s: float = PATIENCE_S
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one that began."""
@@ -165,7 +166,7 @@ def _result(plan: Plan, artefact: Path, how: Preprocessing, precision: Precision
     """Measure the artefact; F1 only of images that it hasn't learnt from, so never of the test part."""
     begin = time.perf_counter()
     reference = reference_model(plan.competition.reference, plan.reference_cache)
-    runtime, latency = timed(artefact, reference, plan.competition, plan.latency_s)
+    runtime, latency = timed(artefact, reference, plan.competition, plan.latency_s, patience_s=plan.measure_patience_s)
     run_folder.write_latency(plan.folder, runtime, latency.to_dict())
     cost = cost_of(macs_of_onnx(artefact), parameters_of_onnx(artefact), runtime, latency)
     if not plan.hold_out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from harness.board import competitions, entries, queue, quota, store, teams, wor
 from harness.board.entries import EntryView
 from harness.errors import HarnessError
 from harness.launch import judges
+from harness.processors import cores, given
 from harness.record.verdict import Verdict
 from harness.sandbox.refused import Refused
 
@@ -287,6 +289,14 @@ def test_sigterm_gives_the_entry_back(lite: Engine, tmp_path: Path) -> None:
     assert process.exitcode is not None
     (entry,) = seen(lite)
     assert (entry.state, entry.tries) == ("WAITING", 0)
+
+
+def test_more_judges_than_processors_are_refused() -> None:
+    """With what is given, and what may be set."""
+    with pytest.raises(
+        HarnessError, match=f"workers=9999: allowed: 1 to {cores()}, one a processor; .* {re.escape(str(given()))}"
+    ):
+        judges.run(9999, lambda stop: None)
 
 
 def test_a_killed_judge_is_replaced_and_its_entry_judged_again(lite: Engine, tmp_path: Path) -> None:

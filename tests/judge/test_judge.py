@@ -209,6 +209,15 @@ def test_another_engine_is_caught(
         judge(packed, dataset, replace(competition, **rule), cache, sandbox=mode)
 
 
+def test_a_competition_that_needs_more_processors_is_refused_at_once(
+    packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode
+) -> None:
+    """No fault of the entry's: its threads would wait for one another, and its time be too long in silence."""
+    with pytest.raises(HarnessError, match="competition.threads=999: as many processors are needed") as e:
+        judge(packed, dataset, replace(competition, threads=999), cache, sandbox=mode)
+    assert not isinstance(e.value, Refused)
+
+
 def test_an_entry_from_before_there_were_two_fingerprints_is_read(entry: Path, dataset: Dataset) -> None:
     """It was packed by who had the labels, and names the data by what is the judge's fingerprint now."""
     raw = json.loads((entry / "manifest.json").read_text())

@@ -127,7 +127,8 @@ def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) 
 def raw(spread: float) -> dict:
     """Make up what the child answers: processes that differ by so much of a time."""
     processes = [[[[1.0 + spread * number] * 10] * 2 + [[1.0] * 10] * 2] for number in range(paired_timing.PROCESSES)]
-    return {"processes": processes, "seen": {"cpu_s": 1.0, "wall_s": 1.5, "steal_s": 0.25, "interruptions": 7}}
+    seen = {"cpu_s": 1.0, "wall_s": 1.5, "steal_s": 0.25, "interruptions": 7, "unclean_s": 0.0}
+    return {"processes": processes, "seen": seen, "best": {"chain_ms": 1.0, "vector_ms": 1.0}}
 
 
 def test_a_machine_that_is_too_noisy_is_refused(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,13 +174,13 @@ def test_a_measurement_ends_when_it_is_narrow_or_its_time_is_up(
     """Two seconds, or up to four times as many where the interval would be refused."""
     ends: list[float] = []
 
-    def one(until: float) -> dict:
+    def one(until: float, patience_s: float) -> dict:
         ends.append(until - clock.now_s)
         clock.now_s += each_s
         ms = 1.0 + spread * (len(ends) % 2)
-        return {"loads": [[[ms] * 10] * 2 + [[1.0] * 10] * 2], "seen": {"cpu_s": each_s}}
+        return {"loads": [[[ms] * 10] * 2 + [[1.0] * 10] * 2], "seen": {"cpu_s": each_s}, "waited_s": 0.0}
 
-    found = paired_timing.repeated(one, seconds=2.0, noisy=0.1, begin=0.0)
+    found = paired_timing.repeated(one, seconds=2.0, patience_s=9.0, noisy=0.1, begin=0.0, best=None, apart=0.002)
     assert len(found["processes"]) == pytest.approx(processes, abs=1)
     assert found["seen"]["cpu_s"] == pytest.approx(each_s * len(ends))
     assert ends == pytest.approx([2.0 / paired_timing.PROCESSES] * len(ends))
@@ -203,10 +204,15 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
         warmed.append(least_s)
         return [batch("A", 1.0), batch("B", 4.0)]
 
-    found = paired_timing.loads(fresh, until=left_s, cpu_s=lambda: clock.now_s)
+    def ruler() -> tuple[float, float]:
+        order.append("|")
+        return 0.5, 0.25
+
+    found = paired_timing.loads(fresh, ruler, until=left_s, cpu_s=lambda: clock.now_s)
     turns = paired_timing.TURNS  # 20 ms are four turns of 5 ms
-    assert "".join(order) == "ABBA" * (turns // 2) * loads
-    assert found == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns]] * loads
+    assert "".join(order) == ("|" + "A|B|B|A|" * (turns // 2)) * loads
+    rulers = [[0.5] * (2 * turns + 1), [0.25] * (2 * turns + 1)]
+    assert found == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns, *rulers]] * loads
     assert warmed == [paired_timing.WARM_UP_S] + [0.0] * (loads - 1)
 
 

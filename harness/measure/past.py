@@ -1,0 +1,129 @@
+"""What this machine's earlier measurements have shown: the rulers' best times, and how far measurements lie apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from harness.measure.host_state import Best, lowest
+from harness.measure.latency import Latency
+from harness.measure.machine import cpu_name, microcode
+from harness.measure.rulers import KIND
+from harness.record import files
+
+KEPT = 1000
+"""Measurements that a machine remembers."""
+AGE_S = 30 * 86_400.0
+"""After which one no longer counts: microcode, kernels' settings and hosts change unseen."""
+RANK, OF = 2, 5
+"""Which of the measurements, by their rulers, gives the best times: the third, or of few one lower for every five.
+
+Not the first, which may be a clock's mistake; nor a share of them, for a host may have neighbours most of the time."""
+LAST = 40
+"""Measurements of a reference that tell how far apart they lie."""
+APART = 0.004
+"""Standard deviation, as a share, that is taken for a machine that has told nothing yet."""
+WEIGHT = 4
+"""How many measurements that is worth."""
+LEAST_APART = 0.001
+"""And the least that it is ever taken for."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """A machine's earlier measurements, oldest first, and what `assessment` found last, with `when`.
+
+    Each: `when` (s since 1970), `chain_ms` and `vector_ms` (the low end of the rulers), and, where it was clean, `of`
+    (which reference, timed how), `reference` (log of its time over the ruler's) and `error` (its standard error).
+    """
+
+    measurements: tuple[dict[str, Any], ...]
+    assessment: dict[str, Any] | None = None
+
+    @property
+    def best(self) -> Best | None:
+        """The rulers' best times; None where nothing is known."""
+        ordered = sorted(self.measurements, key=lambda m: m["chain_ms"] * m["vector_ms"])
+        if not ordered:
+            return None
+        found = ordered[min(RANK, len(ordered) // OF)]
+        return Best(found["chain_ms"], found["vector_ms"])
+
+    def apart(self, of: str) -> float:
+        """Return the standard deviation between measurements of a reference beyond what their processes show."""
+        found = [m for m in self.measurements if m.get("of") == of][-LAST:]
+        known, beyond = max(0, len(found) - 1), 0.0
+        if known:
+            within = np.mean([m["error"] ** 2 for m in found])
+            beyond = max(0.0, float(np.var([m["reference"] for m in found], ddof=1) - within))
+        return max(LEAST_APART, float(np.sqrt((WEIGHT * APART**2 + known * beyond) / (WEIGHT + known))))
+
+
+def path() -> Path:
+    """Return this machine's file; other processors, kernels and limits of frequency have others."""
+    facts = [cpu_name(), microcode(), platform.release(), *map(_read, _limits()), np.__version__, KIND]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return user_cache_path("latency-cup") / f"machine-{name}.json"
+
+
+def key(reference: Path, threads: int, clock: str) -> str:
+    """Name what measurements have in common that are held together: reference, threads, and whose clock."""
+    return f"{files.sha256(reference)[:16]} {threads} {clock}"
+
+
+def read(file: Path) -> Past:
+    """Read what is known; a file that is missing or damaged tells nothing."""
+    try:
+        found = json.loads(file.read_text())
+        rows = [m for m in found["measurements"] if time.time() - m["when"] < AGE_S]
+        kept = [m for m in rows if m["chain_ms"] > 0 and m["vector_ms"] > 0]
+        return Past(tuple(kept), found.get("assessment"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what damage can do to a file of JSON
+        return Past(())
+
+
+def add(file: Path, of: str, latency: Latency) -> None:
+    """Remember a measurement; to be called while the host's lock is held."""
+    loads = [load for process in latency.processes for load in process if load.vector_ms]
+    if not loads:
+        return
+    best = lowest(*([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms")))
+    row: dict[str, Any] = {"when": time.time()} | asdict(best)
+    if latency.is_clean:
+        row |= dict(zip(("reference", "error"), latency.reference, strict=True)) | {"of": of}
+    known = read(file)
+    _write(file, Past((*known.measurements, row)[-KEPT:], known.assessment))
+
+
+def note(file: Path, assessment: dict[str, Any]) -> None:
+    """Remember what was found of the machine as a whole."""
+    _write(file, Past(read(file).measurements, assessment | {"when": time.time()}))
+
+
+def _write(file: Path, known: Past) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(file, asdict(known))
+    except OSError as e:  # the measurement itself is none the worse
+        logging.getLogger(__name__).warning("%s can't be written (%s): the next measurement knows less", file, e)
+
+
+def _limits() -> Sequence[Path]:
+    return [Path("/proc/sys/kernel/version"), *sorted(Path("/sys/devices/system/cpu/cpu0/cpufreq").glob("*_max_freq"))]
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
