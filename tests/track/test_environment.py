@@ -163,7 +163,8 @@ def test_a_server_that_goes_away_keeps_no_later_trial_waiting(tmp_path: Path) ->
     "name",
     [
         "vgg:v2", "a;b", "a,b", "a#1", "a?", "..", ".", "../x", "/abs", "a/b", "a\\b", "a b", "a\nb", "a\0b", "", "-x",
-        "~x", ".hidden", "x.", "CON", "nul.txt", "com1", "LPT9.log", "a*", "a|b", "a<b", "x" * 101, "\u202ex", "a\u00a0b",
+        "~x", ".hidden", "x.", "CON", "a&b", "nul.txt", "com1", "LPT9.log", "a*", "a|b", "a<b", "x" * 101,
+        "\u202ex", "a\u00a0b",
     ],
 )  # fmt: skip
 def test_a_name_that_is_no_folders_or_that_wandb_refuses_is_one_error(name: str) -> None:
