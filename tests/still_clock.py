@@ -23,7 +23,7 @@ def taking(ms: float) -> Latency:
 def judges_clock(takes_ms: Mapping[str, float]) -> Callable[[Duel, float], tuple[Latency, list[Witness]]]:
     """Return what stands in for `judge.timing.measure`: an honest entry that takes so long, by engine."""
 
-    def measure(duel: Duel, seconds: float) -> tuple[Latency, list[Witness]]:
+    def measure(duel: Duel, seconds: float, patience_s: float = 0.0) -> tuple[Latency, list[Witness]]:
         ms = takes_ms[duel.entrant.runtime]
         images = np.concatenate([duel.private, duel.plain])[:SHOWN]
         logits = predict(duel.entrant.model, images, runtime=duel.entrant.runtime)

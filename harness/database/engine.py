@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from harness.database import rights
 from harness.database.failures import unreachable
 from harness.database.mounts import check_locks_hold
 from harness.database.tls import tls, without_tls
@@ -61,6 +62,7 @@ def connect(url: str, setting: str = "storage.url") -> sa.Engine:
         check_file(target, setting)
         try:
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+            rights.make(Path(target.database))
         except OSError as e:
             raise unreachable(target, e, setting) from None
     return tried(target, setting, options(target, setting), careful)

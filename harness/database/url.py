@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
@@ -54,6 +55,14 @@ def _split_wrongly(parsed: sa.URL) -> bool:
     """Tell whether a part of the password may stand elsewhere: it holds an @ that isn't written as %40."""
     path = "" if parsed.get_backend_name() == "sqlite" else parsed.database or ""
     return "@" in (parsed.host or "") or "@" in path
+
+
+def place(url: str | sa.URL) -> str:
+    """Name a database as all who share it on this host would: without user, password and options."""
+    target = address(url)
+    if target.get_backend_name() == "sqlite":
+        return f"sqlite {Path(target.database).resolve()}" if target.database else "sqlite"
+    return f"{target.get_backend_name()} {target.host} {target.port} {target.database}"
 
 
 def shown(url: str | sa.URL, setting: str = "storage.url") -> str:

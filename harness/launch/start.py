@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -114,12 +115,28 @@ def _check(job: Job, how: Launch) -> None:
     if how.workers < 1:
         raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
     files.writable(job.runs, "runs")
+    _check_folders(job)
     if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
             f"storage.url={database.shown(job.url)}: launch={how.launcher} runs workers on other machines, which can't "
             "share a SQLite file",
             "start a PostgreSQL with `python -m harness db start host=0.0.0.0` and set its storage.url",
         )
+
+
+def _check_folders(job: Job) -> None:
+    """Refuse folders of runs that another account has made for itself.
+
+    Raises:
+        HarnessError: this one can't write to them.
+    """
+    for folder in (job.runs, job.folder, job.runs / "reference"):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise HarnessError(
+                f"runs={job.runs}: {folder} belongs to another account (user {folder.stat().st_uid}), and this one "
+                "can't write to it",
+                "set runs= to a folder of your own; the study's database may be common to several accounts",
+            )
 
 
 def _check_points(definition: Definition) -> None:

@@ -63,7 +63,9 @@ def timed(
         runtime = tried(model, reference, competition.threads, inputs, glance_s, patience_s)[0].runtime
     elif runtime != "onnx" and (reason := _checker(model, competition.threads, inputs)(runtime)):
         raise HarnessError(f"{model}: runtime '{runtime}': {reason}", "choose runtime=onnx or runtime=auto")
-    return runtime, process.measure(model, reference, competition.threads, seconds, runtime, patience_s)
+    return runtime, process.measure(
+        model, reference, competition.threads, seconds, runtime=runtime, patience_s=patience_s
+    )
 
 
 def tried(
@@ -81,7 +83,7 @@ def tried(
     """
 
     def measure(runtime: str) -> Latency:
-        return process.measure(model, reference, threads, glance_s, runtime, patience_s)
+        return process.measure(model, reference, threads, glance_s, runtime=runtime, patience_s=patience_s)
 
     return choose(tuple(RUNTIMES), measure, _checker(model, threads, inputs))
 

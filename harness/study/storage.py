@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
-from filelock import FileLock
 from optuna.exceptions import OptunaError, TrialPruned
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import database
+from harness.host_lock import held
 
 T = TypeVar("T")
 PATIENCE_S = 300.0
@@ -112,9 +110,12 @@ def opened_to_read(url: str) -> JointStorage:
 
 @contextlib.contextmanager
 def alone(url: str) -> Iterator[None]:
-    """Let one process a host create what is lacking: Optuna's own creation breaks when two do it at once."""
-    key = sha256(url.encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"harness-open-{key}.lock"):
+    """Let one process a host create what is lacking: Optuna's own creation breaks when two do it at once.
+
+    Whoever they connect as: each account of a host may have a user of the database of its own.
+    """
+    key = sha256(database.place(url).encode()).hexdigest()[:2]  # few locks for all databases: they stay behind
+    with held(f"open-{key}"):
         yield
 
 

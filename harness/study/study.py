@@ -131,6 +131,7 @@ def join(
         )
     schema.check(url)  # before anything is written to it
     database.connect(url).dispose()  # says what is wrong with it, if anything is
+    database.check_writable(url)
     direct = storage.opened(url, patience_s)
     if definition is not None:
         definition = definition.settled(settings)

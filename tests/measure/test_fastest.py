@@ -135,7 +135,7 @@ def test_a_competition_with_a_runtime_that_isnt_there_is_an_error(name: str) -> 
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What engines take, in ms, in place of the real clock; what they compute is real."""
     takes = dict.fromkeys(RUNTIMES, 1.0)
-    monkeypatch.setattr(process, "measure", lambda *_, runtime="onnx": taking(takes[runtime]))
+    monkeypatch.setattr(process, "measure", lambda *_, runtime="onnx", **_how: taking(takes[runtime]))
     return takes
 
 
