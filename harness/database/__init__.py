@@ -11,6 +11,6 @@ from harness.database.url import address, place, shown
 
 __all__ = [
     "Away", "address", "careful", "check_writable", "connect", "create_tables", "in_memory", "is_there", "now",
-    "only_reads", "options", "passing", "patiently", "place", "reached", "reader", "reading", "reading_options", "shown",
-    "unreachable", "wal_is_sound", "without_tls",
+    "only_reads", "options", "passing", "patiently", "place", "reached", "reader", "reading", "reading_options",
+    "shown", "unreachable", "wal_is_sound", "without_tls",
 ]  # fmt: skip

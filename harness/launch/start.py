@@ -114,8 +114,8 @@ def _check(job: Job, how: Launch) -> None:
     """Refuse what can't go well."""
     if how.workers < 1:
         raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
-    files.writable(job.runs, "runs")
     _check_folders(job)
+    files.writable(job.runs, "runs")
     if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
             f"storage.url={database.shown(job.url)}: launch={how.launcher} runs workers on other machines, which can't "
