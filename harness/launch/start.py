@@ -131,7 +131,7 @@ def _check_folders(job: Job) -> None:
         HarnessError: this one can't write to them.
     """
     for folder in (job.runs, job.folder, job.runs / "reference"):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise HarnessError(
                 f"runs={job.runs}: {folder} belongs to another account (user {folder.stat().st_uid}), and this one "
                 "can't write to it",
