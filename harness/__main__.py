@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from harness.errors import HarnessError, pick
+from harness.errors import HarnessError, of_files, pick
 from harness.help import PAGES, overview, page
 
 COMMANDS = ("tune", "train", "pack")
@@ -41,6 +41,11 @@ def shell(arguments: list[str]) -> None:
     except BrokenPipeError:  # as with `| head`: who reads has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (OSError, UnicodeEncodeError) as e:
+        if (said := of_files(e)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from harness.errors import HarnessError
+from harness.record import files
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -61,22 +62,19 @@ def is_file(choice: str) -> bool:
     return "/" in choice or choice.endswith((".yaml", ".yml"))
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
+def read_yaml(path: Path, setting: str = "") -> Any:
+    """Read a YAML file. setting: what named it.
 
     Raises:
-        HarnessError: it isn't there or isn't YAML; the message has the line.
+        HarnessError: it isn't there, is a folder, in another encoding, or isn't YAML; the message has the line.
     """
+    text = files.read_text(path, setting, "a YAML file")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as e:
-        raise HarnessError(f"{path}: no such file", "check the path") from e
-    except IsADirectoryError as e:
-        raise HarnessError(f"{path}: is a folder", "name a YAML file") from e
-    except UnicodeDecodeError as e:
-        raise HarnessError(f"{path}: not UTF-8: {e.reason} at byte {e.start}", "save it as UTF-8") from e
+        return yaml.safe_load(text)
     except yaml.YAMLError as e:
         raise not_yaml(path, e) from e
+    except (ValueError, RecursionError) as e:
+        raise HarnessError(f"{path}: not YAML: {' '.join(str(e).split())}", "mend the file") from e
 
 
 def not_yaml(path: Path | str, e: yaml.YAMLError) -> HarnessError:

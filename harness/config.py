@@ -5,6 +5,7 @@ Hydra and OmegaConf are imported here and nowhere deeper.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -30,6 +31,7 @@ from harness.conf_files import CONF, find, given, groups, is_file, read_yaml
 from harness.data import published
 from harness.data.sets import DATASETS, HERE
 from harness.errors import HarnessError, nearest, pick
+from harness.record import files
 from harness.record.recipe import Recipe
 from harness.rules.competition import Competition
 from harness.settings import Db, Organise, Send, Submit, Train, Tune
@@ -50,6 +52,10 @@ ALSO_CALLED = {
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
+TEXTS = {f"data.{f.name}" for kind, _ in DATASETS.values() for f in fields(kind) if f.type == "str"} | {"space.name"}
+"""Settings within a group that are text, whatever it looks like."""
+PATHS = {"runs", "candidate", "model", "weights", "submissions", "board.files", "to", "folder"}
+"""Settings that are paths, beside those of the data, whose readers see to it: `~` is the user's own folder in them."""
 ROOTS = {"tune": Tune, "train": Train, "submit": Submit, "db": Db, "board": Organise, "send": Send}
 
 
@@ -71,7 +77,7 @@ def load(root: str, overrides: Sequence[str]) -> Any:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(root, overrides=rest)
         for key, value in texts.items():
-            OmegaConf.update(composed, key, value)
+            OmegaConf.update(composed, key, os.path.expanduser(value) if key in PATHS else value, force_add=True)
         _change(composed, trees)
         return OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
@@ -129,8 +135,8 @@ def _told_apart(root: str, overrides: Sequence[str]) -> tuple[dict[str, str], li
             raise HarnessError(f"'{key}': not a setting", "write KEY=VALUE, such as seed=1; --help shows all")
         if key == "conf":  # of `conf_files.folders`
             continue
-        if known.get(key) == "str":
-            texts[key] = re.sub(r"""^(['"])(.*)\1$""", r"\2", value)
+        if known.get(key) == "str" or key in TEXTS:
+            texts[key] = _unquoted(value)
         elif key in choices and key in kind.__dataclass_fields__:
             rest.append(f"{key}={_choice(key, value, choices[key])}")
         elif key.startswith("proxy.fix") or known.get(key.split(".")[0], "").startswith("dict"):
@@ -142,6 +148,10 @@ def _told_apart(root: str, overrides: Sequence[str]) -> tuple[dict[str, str], li
         else:
             raise _unknown(root, key, list(known), overrides)
     return texts, trees, rest
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"""^(['"])(.*)\1$""", r"\2", text, flags=re.DOTALL)
 
 
 def _choice(group: str, name: str, allowed: list[str]) -> str:
@@ -159,11 +169,11 @@ def _own_file(group: str, name: str) -> str:
     path = find(group, name)
     if path is None:
         raise HarnessError(f"{group}={name}: no such file", "check the path")
-    content = read_yaml(path)
+    content = read_yaml(path, group)
     if not isinstance(content, dict):
         raise HarnessError(f"{group}={name}: holds no settings", f"write it as conf/{group}/*.yaml")
     try:
-        node = OmegaConf.load(path)
+        node = OmegaConf.load(io.StringIO(files.read_text(path, group)))
     except (OmegaConfBaseException, yaml.YAMLError) as e:
         raise HarnessError(f"{path}: {_first(e)}", "mend the file") from e
     if "name" not in node:
@@ -177,7 +187,7 @@ def _readable(override: str) -> str:
     key, _, value = override.lstrip("+").partition("=")
     try:
         one = not OverridesParser.create().parse_override(override).is_sweep_override()
-    except HydraException:
+    except (HydraException, ValueError):  # a number of so many digits that Python doesn't read it
         one = False
     if not one:
         raise HarnessError(f"{key}={value}: can't be read as one value", f"""put text in quotes: '{key}="..."'""")
@@ -196,12 +206,12 @@ def _competition_of(overrides: Sequence[str]) -> list[str]:
 
 def _published_hints(overrides: Sequence[str]) -> list[str]:
     """Return what a published copy says to the other groups, as overrides that the command line's come after."""
-    root = (given(overrides, "data.root") or os.environ.get("HARNESS_PUBLISHED", "")).strip("\"'")
+    root = _unquoted(given(overrides, "data.root") or os.environ.get("HARNESS_PUBLISHED", ""))
     if given(overrides, "data") != "published" or not root:
         return []
     found = {name: value for name, value in published.hints(root).items() if name in HINTS}
     name, known = str(found.pop("competition", "")), groups(overrides)["competition"]
-    hints = [f"data.{key}={json.dumps(value)}" for key, value in found.items()]
+    hints = _settings_of_data(found)
     if given(overrides, "competition"):
         return hints
     if name not in known:
@@ -225,6 +235,9 @@ def data_options(data: Mapping[str, Any]) -> tuple[str, Any]:
                 f"data.{key}: unknown option of {data['name']}; allowed: {', '.join(allowed)}",
                 f"{nearest(key, allowed)}rename or remove it",
             )
+        if f"data.{key}" in TEXTS and not isinstance(options[key], str):
+            what = f"data.{key}: {options[key]!r} was read as a number or a word of YAML's; allowed: text"
+            raise HarnessError(what, f'put it in quotes where the file of the group data has it: {key}: "..."')
     try:
         return str(data["name"]), OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), options))
     except OmegaConfBaseException as e:
@@ -252,7 +265,12 @@ def model_file(named: str, overrides: Sequence[str] = ()) -> Path:
     Raises:
         HarnessError: there is no such file.
     """
-    if path := find("model", named, overrides) or (Path(named) if Path(named).is_file() else None):
+    path = Path(named).expanduser()
+    if path.is_file():
+        return path
+    if found := find("model", named, overrides):
+        return found
+    if path.exists():  # a folder, as its reader says
         return path
     known = groups(overrides)["model"]
     what = f"model={named}: no such file; in conf/model: {', '.join(known)}"
@@ -278,7 +296,7 @@ def recalled(here: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Return the overrides by which data are found where they lay; none where the command line says anything of it."""
     if given(overrides, "data") or any(o.startswith(tuple(f"data.{key}=" for key in HERE)) for o in overrides):
         return []
-    return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in here.items()]
+    return _settings_of_data(here)
 
 
 def read_competition(named: str, overrides: Sequence[str] = ()) -> Competition:
@@ -452,5 +470,13 @@ def of_manifest(data: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Return the overrides that load the data set a manifest names; paths come from the command line or conf/."""
     if given(overrides, "data"):
         return []
-    quoted = [f"data.{k}={json.dumps(v, ensure_ascii=False)}" for k, v in data["options"].items() if v != ""]
-    return [f"data={data['name']}", *quoted]
+    return [f"data={data['name']}", *_settings_of_data({k: v for k, v in data["options"].items() if v != ""})]
+
+
+def _settings_of_data(options: Mapping[str, Any]) -> list[str]:
+    """Write options of a data set as a command line has them: text as it stands, other values for Hydra to read."""
+
+    def written(key: str, value: Any) -> str:
+        return f'"{value}"' if f"data.{key}" in TEXTS else json.dumps(value, ensure_ascii=False)
+
+    return [f"data.{key}={written(key, value)}" for key, value in options.items()]

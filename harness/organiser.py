@@ -30,6 +30,11 @@ from harness.settings import Organise
 if TYPE_CHECKING:
     from harness.data.split import Dataset
 
+AUDITED = (
+    "where you have restored a backup, note its head, and ask the teams for what they sent since; else compare with a "
+    "backup of before"
+)
+"""What to do about an audit that doesn't fit: most have an innocent reason."""
 FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
@@ -67,7 +72,7 @@ def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
 
     (folder,) = _named("competition publish", names, "DIR")
     data, settings = _apart(arguments)
-    hosted = competitions.find(_open(settings), settings.competition)
+    hosted = competitions.find(_look(settings), settings.competition)
     dataset, said = _loaded(hosted.contest, [*_lay(settings, hosted, data), *data], config.only(arguments))
     check_data(hosted, dataset)
     publish(dataset, Path(folder), {k: said[k] for k in config.HINTS} | {"competition": hosted.name})
@@ -99,7 +104,7 @@ def _export(names: list[str], arguments: list[str], as_json: bool) -> None:
 
     _named("competition export", names)
     part, settings = _part(arguments)
-    engine = _open(settings)
+    engine = _look(settings)
     hosted = competitions.find(engine, settings.competition)
     places = PARTS[part](engine, hosted)
     text = json.dumps(boards.plain(places), indent=2) + "\n" if as_json else boards.to_csv(places)
@@ -138,7 +143,7 @@ def _show_token(team: teams.Team, token: str, as_json: bool) -> None:
 
 def _list(names: list[str], arguments: list[str], as_json: bool) -> None:
     _named("team list", names)
-    listed = teams.listed(_open(_settings(arguments)))
+    listed = teams.listed(_look(_settings(arguments)))
     _show(terminal.teams(listed), [asdict(t) for t in listed], as_json)
 
 
@@ -153,7 +158,7 @@ def standings(arguments: list[str], as_json: bool) -> None:
     from harness.board import local
     from harness.board import standings as boards
 
-    engine = _open(_part(config.only(arguments, "board.url="))[1])
+    engine = _look(_part(config.only(arguments, "board.url="))[1])
     name = config.given(arguments, "competition")
     there = [h.name for h in competitions.hosted(engine)]
     if "--private" not in arguments and (name not in there if name else not there):
@@ -174,7 +179,7 @@ def standings(arguments: list[str], as_json: bool) -> None:
 def submissions(arguments: list[str], as_json: bool) -> None:
     """List the newest entries of a competition, or those of one team."""
     settings = _settings(arguments)
-    engine = _open(settings)
+    engine = _look(settings)
     hosted = competitions.find(engine, settings.competition)
     mine = teams.find(engine, settings.team).id if settings.team else None
     listed = entries.of(engine, hosted, mine, settings.last)
@@ -187,7 +192,7 @@ def submissions(arguments: list[str], as_json: bool) -> None:
 def show_log(arguments: list[str], as_json: bool) -> None:
     """Print the last rows of the log."""
     settings = _settings(arguments)
-    lines = log.rows(_open(settings), settings.last)
+    lines = log.rows(_look(settings), settings.last)
     _show(terminal.log(lines), [line.to_dict() for line in lines], as_json)
 
 
@@ -196,14 +201,14 @@ def audit(arguments: list[str], as_json: bool) -> None:
     from harness.board import audit as audits
 
     settings = _settings(arguments)
-    found = audits.audit(_open(settings), settings.head)
+    found = audits.audit(_look(settings), settings.head)
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     elif not found.wrong:
         print(f"the log is whole: {found.rows} rows; entries and verdicts are as it says\nhead: {found.head}")
         print("note the head elsewhere: `audit head=...` tells whether the log's end was cut off since")
     if found.wrong:
-        raise HarnessError(f"audit: {'; '.join(found.wrong)}", "take a backup from before, and find out who did this")
+        raise HarnessError(f"audit: {'; '.join(found.wrong)}", AUDITED)
 
 
 def requeue(arguments: list[str], as_json: bool) -> None:
@@ -398,6 +403,11 @@ def _apart(arguments: list[str]) -> tuple[list[str], Organise]:
 
 def _open(settings: Organise) -> Engine:
     return store.open(settings.board.url)
+
+
+def _look(settings: Organise) -> Engine:
+    """Open a board that is only read: its database isn't changed."""
+    return store.reader(settings.board.url)
 
 
 def _lay(settings: Organise, hosted: Hosted, data: list[str]) -> list[str]:

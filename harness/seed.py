@@ -6,6 +6,9 @@ import hashlib
 
 import numpy as np
 
+LAST_SEED = 2**32 - 1
+"""The largest seed: what numpy's and the samplers' generators take."""
+
 
 def derive(seed: int, *purpose: str | int) -> int:
     """Return a 63-bit seed for a purpose; equal arguments give equal seeds on every machine."""

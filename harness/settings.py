@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import HarnessError, within
+from harness.errors import within
 from harness.launch.launcher import Ray, Slurm
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
+from harness.seed import LAST_SEED
 from harness.study.storage import PATIENCE_S
-from harness.study.study import Study
+from harness.study.study import LONGEST, Study
+
+MOST_WORKERS = 4096
+LAST_PORT = 65_535
 
 
 @dataclass
@@ -29,8 +33,7 @@ class TeamStorage(Storage):
     patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
-        if not self.patience_s >= 0:
-            raise HarnessError(f"storage.patience_s={self.patience_s}: allowed: 0 or more", f"set it to {PATIENCE_S:g}")
+        within(self.patience_s, 0, LONGEST, "storage.patience_s")
 
 
 @dataclass
@@ -98,6 +101,7 @@ class Tune:
 
     def __post_init__(self) -> None:
         within(self.latency_s, 0.01, 3600, "latency_s")
+        within(self.workers, 1, MOST_WORKERS, "workers", whole=True)
 
 
 @dataclass
@@ -133,6 +137,8 @@ class Train:
     def __post_init__(self) -> None:
         within(self.latency_s, 0.01, 3600, "latency_s")
         within(self.threads, 0, 1024, "threads", whole=True)
+        within(self.seed, 0, LAST_SEED, "seed", whole=True)
+        within(self.resolution_px, 0, 1024, "resolution_px", whole=True)
 
 
 @dataclass
@@ -166,6 +172,9 @@ class Db:
     folder: str = "runs/db"
     host: str = ""
     port: int = 0
+
+    def __post_init__(self) -> None:
+        within(self.port, 0, LAST_PORT, "port", whole=True)
 
 
 @dataclass
@@ -209,6 +218,10 @@ class Organise:
 
     def __post_init__(self) -> None:
         within(self.latency_s, 0.01, 3600, "latency_s")
+        within(self.workers, 1, MOST_WORKERS, "workers", whole=True)
+        within(self.lease_s, 5, LONGEST, "lease_s")
+        within(self.last, 1, LONGEST, "last", whole=True)
+        within(self.port, 0, LAST_PORT, "port", whole=True)
 
 
 @dataclass

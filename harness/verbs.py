@@ -99,6 +99,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     from harness.judge.judge import judge
     from harness.record import manifest, places
     from harness.record.verdict import BULKY, table
+    from harness.track.environment import settled
     from harness.track.mirror import mirrored
 
     folder, overrides = Path(names[0]), [a for a in arguments if "=" in a]
@@ -106,6 +107,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     runs = Path(config.load("submit", config.only(overrides, "runs=")).runs)
     lay = config.recalled(places.recall(runs, entry.data["name"], entry.data["fingerprint"]), overrides)
     settings: config.Submit = config.load("submit", [*config.of_manifest(entry.data, overrides), *lay, *overrides])
+    track = settled(settings.track, Path(settings.runs) / "score" / entry.name)
     engine = store.open(settings.board.url)
     dataset = load(*config.data_options(settings.data))
     if not as_json:
@@ -122,7 +124,7 @@ def score(arguments: list[str], as_json: bool) -> None:
     part = "validation" if dataset.hidden else "test"
     shown = {k: v for k, v in verdict.to_dict().items() if k not in BULKY} | {"f1_of": part}
     named = {"study": settings.competition.name, "run": f"score-{entry.name}", "job_type": "score", "config": {}}
-    with mirrored(settings.track, place / "score" / entry.name, **named) as mirror:
+    with mirrored(track, place / "score" / entry.name, **named) as mirror:
         mirror.summary(shown)
     if as_json:
         print(json.dumps(verdict.to_dict() | {"f1_of": part}, indent=2))
@@ -164,7 +166,7 @@ def standings(arguments: list[str], as_json: bool) -> None:
 
     name = config.given(arguments, "competition")
     settings: config.Submit = config.load("submit", [a for a in arguments if not a.startswith("competition=")])
-    boards = local.boards(store.open(settings.board.url), name)
+    boards = local.boards(store.reader(settings.board.url), name)
     if as_json:
         print(json.dumps(plain(boards), indent=2))
         return

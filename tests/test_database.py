@@ -99,6 +99,58 @@ def test_a_fault_of_ours_is_not_called_a_lost_connection(engine: sa.Engine) -> N
         connection.execute(sa.insert(COUNTER).values(id=1, n=0))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ssl=true",
+        "ssl-mode=REQUIRED",
+        "sslmode=require",
+        "ssl=verify-full",
+        'ssl={"rejectUnauthorized":true}',
+        "tls=true",
+    ],
+)
+def test_a_mysql_is_asked_for_tls_as_cloud_providers_write_it(query: str, mariadb_url: str) -> None:
+    """The server here has none, and says so: the driver once raised an AttributeError before it asked."""
+    with pytest.raises(HarnessError, match=r"storage.url=mysql.*: can't be used: .*SSL"):
+        database.connect(f"{mariadb_url}?{query}")
+    assert database.connect(f"{mariadb_url}?ssl-mode=DISABLED")
+    with pytest.raises(HarnessError, match="ssl-mode=maybe: allowed: true, false, REQUIRED"):
+        database.connect(f"{mariadb_url}?ssl-mode=maybe")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:hush@127.0.0.1:1/x?ssl_cert=/nope",
+        "mysql://u:hush@127.0.0.1:1/x?cursorclass=x",
+        "mysql://u:hush@127.0.0.1:1/x?connect_timeout=soon",
+        "mysql://u:hush@127.0.0.1:1/x?a=b",
+    ],
+)
+def test_whatever_a_driver_raises_for_an_option_is_one_error(url: str) -> None:
+    """With exit code 2, and no password in it."""
+    with pytest.raises(HarnessError, match="storage.url=mysql.*can't be used") as caught:
+        database.connect(url)
+    assert "hush" not in said(caught)
+
+
+@pytest.mark.parametrize("url", ["sqlite://runs/x.db", "runs/x.db", "sqlite:///file:x.db?uri=true", "jdbc:mysql://h/x"])
+def test_what_is_no_url_says_how_one_is_written(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slashes, none, a URI, another program's."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarnessError, match="not a database url\n.*three slashes"):
+        database.connect(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_in_a_files_url_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shells leave it after `=`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    database.connect("sqlite:///~/new/x.db").dispose()
+    assert (tmp_path / "new" / "x.db").is_file()
+
+
 def test_tables_are_created_once_by_many_at_once(postgres_url: str) -> None:
     """Each of eight connections finds all tables afterwards, on a database that had none."""
 

@@ -103,6 +103,8 @@ def verify(lines: Sequence[LogRow], head: str = "") -> Bad | None:
         return Bad(0, "is missing; the log is empty")
     if head and head not in {line.hash for line in lines}:
         return Bad(
-            len(lines), f"no row has the hash {head[:16]}, which was noted: the end was cut off, or all rewritten"
+            len(lines),
+            f"no row has the hash {head[:16]}, which was noted: a backup of before was restored, the end was "
+            "cut off, or all rewritten",
         )
     return None

@@ -18,6 +18,8 @@ WHERE = "board.url"
 MIGRATIONS = Path(__file__).with_name("migrations")
 HEAD = "0005"
 """The newest of the migrations."""
+FIRST_TABLES = {"entries", "verdicts"}
+"""What a database has that was made before there were migrations."""
 VERSIONS = "harness_board_version"
 """Alembic's table; not its usual name, which Optuna's studies take in the same database."""
 LOCK, LOCK_S = 4_810_911, 60
@@ -38,6 +40,37 @@ def open(url: str) -> Engine:
     with database.reached(engine, WHERE):
         if look(engine, _version, 0) != HEAD:
             _upgrade(engine)
+    return engine
+
+
+def reader(url: str) -> Engine:
+    """Connect to a board that is only looked at: neither its database nor a file beside it changes, or is made.
+
+    A SQLite file of an earlier version is read from a copy in memory, and one that isn't there as an empty board.
+
+    Raises:
+        HarnessError: as `open`; or a server's database is of an earlier version.
+    """
+    if not database.is_there(url, WHERE):
+        return _up_to_date(database.in_memory())
+    engine = database.reader(url, WHERE)
+    with database.reached(engine, WHERE):
+        found, names = look(engine, lambda c: (_version(c), set(sa.inspect(c).get_table_names())), 0)
+    if found == HEAD:
+        return engine
+    if found is None and not names >= FIRST_TABLES:
+        return _up_to_date(database.in_memory())
+    if engine.dialect.name == "sqlite":
+        return _up_to_date(database.in_memory(url))
+    raise HarnessError(
+        f"{WHERE}={database.shown(url, WHERE)}: was written by an earlier version of the harness (schema "
+        f"{found or 'of before 0001'}; this one reads {HEAD})",
+        "make a backup with that version; then `python -m harness serve` or `work` brings it up to date",
+    )
+
+
+def _up_to_date(engine: Engine) -> Engine:
+    _upgrade(engine)
     return engine
 
 
@@ -91,13 +124,33 @@ def _upgrade(engine: Engine) -> None:
         if found == HEAD:
             return  # another process was first
         config.attributes["connection"] = connection
-        if found is None and not sa.inspect(connection).has_table("entries"):
+        names = set(sa.inspect(connection).get_table_names())
+        if found is None and not names >= FIRST_TABLES:
+            _refuse_others(connection, names)
             _create(connection)  # at once: the migrations come to the same, but on MariaDB in some seconds
             command.stamp(config, "head")
             return
         if found is None:
             command.stamp(config, "0001")  # made before there were migrations
         command.upgrade(config, "head")
+
+
+def _refuse_others(connection: sa.Connection, names: set[str]) -> None:
+    """Refuse a database where another program has tables of the names that ours have.
+
+    Raises:
+        HarnessError: it has some; those of ours may be there, of somebody who was stopped while he made them.
+    """
+    inspector, ours = sa.inspect(connection), Base.metadata.tables
+    same = {
+        name for name in names & ours.keys() if ours[name].c.keys() == [c["name"] for c in inspector.get_columns(name)]
+    }
+    if others := sorted((names & ours.keys()) - same):
+        url = database.shown(connection.engine.url, WHERE)
+        raise HarnessError(
+            f"{WHERE}={url}: another program's tables stand there: {', '.join(others)}",
+            "take another database, such as board.url=sqlite:///runs/board.db; it is made where there is none",
+        )
 
 
 def _create(connection: sa.Connection) -> None:

@@ -47,6 +47,11 @@ def standings(hosted: Hosted, places: Sequence[Place], part: str) -> Table:
             f"{p.f1:.4f}", f"{p.ratio:.4g}", f"{p.latency_ms:.4g}", times(p.timed), f"{p.size_bytes / 1e6:.2f}",
             str(p.entries), moment(p.created),
         )  # fmt: skip
+    if part == "public" and hosted.step:
+        drawn.caption = (
+            f"F1 is shown rounded to {hosted.step:.3g}, the Ladder's step on {hosted.public_images} public images: an "
+            "entry moves up when it beats its team's best by one"
+        )
     return drawn
 
 

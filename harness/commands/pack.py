@@ -1,5 +1,6 @@
 """Pack a finished run as a submission: model.onnx, predictions.csv, manifest.json."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from harness.record.manifest import read
 def pack(arguments: list[str]) -> None:
     """Pack what the settings name."""
     folder, name = (config.given(arguments, key) for key in ("run", "name"))
+    folder = folder and os.path.expanduser(folder)
     if not folder or not name:
         raise HarnessError(
             f"pack: no {'run' if not folder else 'name'} given", f"{spelt('pack')} run=runs/final/NAME name=NAME"

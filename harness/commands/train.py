@@ -14,6 +14,7 @@ from harness import config
 from harness.errors import HarnessError
 from harness.invoked import spelt
 from harness.processors import check_threads, threads
+from harness.record import names
 
 
 def train(arguments: list[str]) -> None:
@@ -39,6 +40,8 @@ def train(arguments: list[str]) -> None:
     if study:
         settings.competition = config.competition_of(shared.definition.competition, arguments, settings.competition)
     candidate, name = _candidate(settings, which if study else None, arguments)
+    if settings.run:
+        names.check(settings.run, "run")
     folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
     line = f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"
     config.say_next(line + config.carried(arguments, "runs"))
@@ -75,7 +78,7 @@ def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tupl
         path = Path(settings.candidate)
         return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
     path = config.model_file(settings.model, arguments)
-    raw = config.read_yaml(path)
+    raw = config.read_yaml(path, "model")
     own_px = side_px_of_model(raw, path)
     resolution_px = settings.resolution_px or own_px or int(settings.data.get("side_px", 32))
     if own_px:
@@ -91,13 +94,17 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
     from harness.data import overview
     from harness.data.loader import fitting_batch
     from harness.data.sets import load as load_data
-    from harness.track.mirror import check, mirrored
+    from harness.record import files
+    from harness.track.environment import settled
+    from harness.track.mirror import mirrored
     from harness.train import final
     from harness.train.device import device_of
     from harness.train.precision import fixed
     from harness.train.start import source
 
-    check(settings.track)
+    folder = Path(settings.runs) / "final" / name
+    track = settled(settings.track, folder)
+    files.writable(Path(settings.runs), "runs")
     check_threads(settings.competition.threads)  # now: the result is timed at the end
     used, words = threads(settings.threads)
     if words:
@@ -118,7 +125,6 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
         print(f"note:  recipe.batch={recipe.batch} is lowered to {batch}: {count} images, an epoch would be one step")
         recipe = replace(recipe, batch=batch)
     candidate = replace(candidate, recipe=recipe, augment=augment, weights=weights)
-    folder = Path(settings.runs) / "final" / name
     plan = final.Plan(
         candidate=candidate, dataset=dataset, data_options=asdict(options),
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
@@ -127,7 +133,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
         measure_patience_s=settings.measure.patience_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
-    with mirrored(settings.track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
+    with mirrored(track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
         run = final.train(plan, mirror)
     cost, f1 = run.metrics.cost, run.metrics.f1
     speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"

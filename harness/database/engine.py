@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from harness.database import rights
 from harness.database.failures import unreachable
 from harness.database.mounts import check_locks_hold
-from harness.database.url import address
+from harness.database.tls import tls, without_tls
+from harness.database.url import address, shown
+from harness.errors import HarnessError
 
 WAL_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 BUSY_S = 60  # how long a SQLite writer waits for another
@@ -39,7 +42,7 @@ def options(url: str | sa.URL, setting: str = "storage.url") -> dict[str, Any]:
     target = address(url, setting)
     backend = target.get_backend_name()
     ours = {"timeout": BUSY_S} if backend == "sqlite" else {"connect_timeout": REACH_S, **SILENCE[backend]}
-    arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query}}
+    arguments = {"connect_args": {k: v for k, v in ours.items() if k not in target.query} | tls(target, setting)}
     if backend == "sqlite":
         return arguments
     # by MySQL's default, who has waited for a lock doesn't see what its holder has committed, if it had looked before:
@@ -55,17 +58,42 @@ def connect(url: str, setting: str = "storage.url") -> sa.Engine:
         HarnessError: it can't be reached, or is no database, or a SQLite file on a network's file system.
     """
     target = address(url, setting)
-    try:
-        if target.get_backend_name() == "sqlite" and target.database:
-            check_locks_hold(target, setting)
+    if target.get_backend_name() == "sqlite" and target.database:
+        check_file(target, setting)
+        try:
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
             rights.make(Path(target.database))
-        engine = sa.create_engine(target, **options(target, setting))
-        careful(engine)
+        except OSError as e:
+            raise unreachable(target, e, setting) from None
+    return tried(target, setting, options(target, setting), careful)
+
+
+def check_file(target: sa.URL, setting: str) -> None:
+    """Refuse a SQLite file that is a folder, or whose locks don't hold.
+
+    Raises:
+        HarnessError: so it is.
+    """
+    if Path(str(target.database)).is_dir():
+        what = f"{setting}={shown(target, setting)}: is a folder; allowed: a file"
+        raise HarnessError(what, f"name a file in it: {setting}=sqlite:///{target.database}/harness.db")
+    check_locks_hold(target, setting)
+
+
+def tried(target: sa.URL, setting: str, how: dict[str, Any], prepare: Callable[[sa.Engine], None]) -> sa.Engine:
+    """Make an engine and connect once.
+
+    Raises:
+        HarnessError: it can't be.
+    """
+    try:
+        engine = sa.create_engine(without_tls(target), **how)
+        prepare(engine)
         with engine.connect():
             return engine
-    # a strange option in the url reaches the driver, which says so in its own way
-    except (SQLAlchemyError, OSError, TypeError, ValueError) as e:
+    except HarnessError:
+        raise
+    except Exception as e:  # a strange option in the url reaches the driver, which says so in whatever way
         raise unreachable(target, e, setting) from None
 
 

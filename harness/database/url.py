@@ -6,6 +6,8 @@ in no message, no repr and no cause of an error.
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,15 +30,19 @@ def address(url: str | sa.URL, setting: str = "storage.url") -> sa.URL:
     Raises:
         HarnessError: it isn't a url, or of a kind of database we don't speak to.
     """
+    if isinstance(url, str) and (match := re.fullmatch(r"sqlite:///(~.*)", url)):
+        url = f"sqlite:///{os.path.expanduser(match[1])}"
     try:
         parsed = sa.make_url(url)
         secret = [parsed.query[k] for k in ("password", "passwd") if k in parsed.query]
     except (ArgumentError, ValueError):  # the url isn't shown: who knows where in it the password stands
         parsed = None
-    if parsed is None or _split_wrongly(parsed) or any(c < " " for c in str(parsed.database or "")):
+    odd = parsed is None or _split_wrongly(parsed) or any(c < " " for c in str(parsed.database or ""))
+    lite = not odd and parsed.get_backend_name() == "sqlite"
+    if odd or (lite and (parsed.host or str(parsed.database or "").startswith("file:"))):
         raise HarnessError(
             f"{setting}: not a database url",
-            "write e.g. sqlite:///runs/harness.db or postgresql://user:password@host/db; "
+            "write e.g. sqlite:///runs/harness.db (three slashes, then a path) or postgresql://user:password@host/db; "
             "in a password %40 stands for @, %3A for : and %2F for /",
         )
     if secret:  # one place for it, the one that SQLAlchemy hides

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import within
+
+MOST = 1_000_000
 
 
 @dataclass
@@ -24,10 +26,7 @@ class Slurm:
     def __post_init__(self) -> None:
         # two of them pass between the word that the end is near and the end, and a worker takes some time to start
         for name, least in (("minutes", 5), ("cpus", 1), ("memory_gb", 0.5)):
-            if getattr(self, name) < least:
-                raise HarnessError(
-                    f"slurm.{name}={getattr(self, name)}: allowed: {least} or more", f"set slurm.{name}={least}"
-                )
+            within(getattr(self, name), least, MOST, f"slurm.{name}")
 
 
 @dataclass

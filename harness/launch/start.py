@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,12 @@ from harness.search import space
 from harness.search.attributes import cost_of, result_of
 from harness.study import ledger, own_folder, progress, refused, slots
 from harness.study.definition import Definition, listed
+from harness.study.ending import reasons_in, word
 from harness.study.honest_trial import Task
-from harness.study.study import Shared, differences, join, refuse, there_is
+from harness.study.study import Shared, Study, differences, join, refuse, there_is
 from harness.study.worker_process import Job
-from harness.track.mirror import check
+from harness.track.environment import settled
+from harness.track.mirror import trouble
 
 LAUNCHERS: dict[str, Callable[[Job, Launch], Workers]] = {"local": local.start, "slurm": slurm.start, "ray": ray.start}
 IDLE_S = 30.0
@@ -55,6 +58,8 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     """
     start = pick(LAUNCHERS, how.launcher, "launch")
     _check(job, how)
+    _refuse_past(job.study)
+    job = replace(job, track=settled(job.track, job.folder / "*"))
     if there := there_is(job.study.name, job.url):
         definition, job = _taken_over(there, definition, job, named)
         there.engine.dispose()
@@ -77,11 +82,13 @@ def run(job: Job, definition: Definition, how: Launch, named: Sequence[str] = ()
     augment(np.zeros((1, 4, 4, 3), np.uint8), Augment(), np.random.default_rng(0))  # compile once, not in every worker
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(shared, start(replace(job, deadline=_deadline(shared)), how), job.folder)
+        _watch(shared, start(replace(job, deadline=_deadline(shared)), how), job)
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on where this ended ({_left(shared)} of {job.study.trials} to go)")
         raise
     if left := _left(shared):
+        if over := _over(shared):
+            print(f"the study's time is over ({over})")
         print(f"{left} of {job.study.trials} trials are left: the same command goes on with them")
         return shared
     _refuse_all_failed(shared, job)
@@ -111,8 +118,8 @@ def _check(job: Job, how: Launch) -> None:
     """Refuse what can't go well."""
     if how.workers < 1:
         raise HarnessError(f"workers={how.workers}: allowed: 1 or more", "set workers=2")
-    check(job.track)
     _check_folders(job)
+    files.writable(job.runs, "runs")
     if how.elsewhere and database.address(job.url).get_backend_name() == "sqlite":
         raise HarnessError(
             f"storage.url={database.shown(job.url)}: launch={how.launcher} runs workers on other machines, which can't "
@@ -128,7 +135,7 @@ def _check_folders(job: Job) -> None:
         HarnessError: this one can't write to them.
     """
     for folder in (job.runs, job.folder, job.runs / "reference"):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise HarnessError(
                 f"runs={job.runs}: {folder} belongs to another account (user {folder.stat().st_uid}), and this one "
                 "can't write to it",
@@ -152,6 +159,29 @@ def _deadline(shared: Shared) -> float | None:
     return min((end for end in ends if end is not None), default=None)
 
 
+def _over(shared: Shared) -> str:
+    """Name the limit that a study's time has come to; '' where it hasn't."""
+    settings, at = shared.settings, shared.settings.deadline_at()
+    if at is not None and at <= ledger.clock(shared):
+        return f"study.deadline={settings.deadline}"
+    return f"study.hours={settings.hours:g} of this command" if settings.hours else ""
+
+
+def _refuse_past(study: Study) -> None:
+    """Refuse to begin after the deadline.
+
+    Raises:
+        HarnessError: it has passed.
+    """
+    at = study.deadline_at()
+    if at is not None and at <= time.time():
+        local = datetime.fromtimestamp(at).astimezone()
+        raise HarnessError(
+            f"study.deadline={study.deadline}: was {local:%Y-%m-%d %H:%M %Z}, which is over: no trial is begun",
+            "set another study.deadline, or leave it out",
+        )
+
+
 def _refuse_all_failed(shared: Shared, job: Job) -> None:
     """Say it as an error when not one trial of the whole budget went well."""
     trials = [t for t in shared.optuna.get_trials(deepcopy=False) if not refused.is_refused(t)]
@@ -160,11 +190,18 @@ def _refuse_all_failed(shared: Shared, job: Job) -> None:
     reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
     raise HarnessError(
         f"study {job.study.name}: every trial failed: {'; '.join(reasons[:3])}",
-        f"see {job.folder}/*/error.txt, mend it, and take a new study.name",
+        f"see {reasons_in(job.folder) or job.folder}, mend it, and take a new study.name",
     )
 
 
-def _watch(shared: Shared, workers: Workers, folder: Path) -> None:
+def _say_trouble(display: Display, folder: Path) -> bool:
+    """Say what went wrong with a trial's mirror, which only its worker's log has; tell whether anything did."""
+    if words := trouble(folder):
+        display.say(f"W&B: {words}\n  {folder} keeps the record; track=disabled avoids this, and the study goes on")
+    return bool(words)
+
+
+def _watch(shared: Shared, workers: Workers, job: Job) -> None:
     """Show each trial as it ends, and how far the others are, until all workers have ended; none outlives this.
 
     Those that had ended before are not shown again.
@@ -172,7 +209,7 @@ def _watch(shared: Shared, workers: Workers, folder: Path) -> None:
     study, total = shared.optuna, shared.settings.trials
     shown = {t.number for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
     reported: set[str] = set()
-    finished_at = None
+    finished_at, said = None, False
     try:
         with Display(shared.settings.name, total=total, done=total - _left(shared)) as display:
             while True:
@@ -182,13 +219,14 @@ def _watch(shared: Shared, workers: Workers, folder: Path) -> None:
                     if trial.state.is_finished() and trial.number not in shown and not refused.is_refused(trial):
                         shown.add(trial.number)
                         display.say(line(trial))
+                        said = said or _say_trouble(display, job.place(trial.number))
                 for name, words in ended.items():
                     if words and name not in reported:
                         reported.add(name)
                         ledger.died(shared, name, words)  # it may have held a slot: another takes it up at once
                         display.say(f"{name}: {words}{'; the study goes on' if workers.running() else ''}")
                 left = _left(shared)
-                at_work = progress.running(study, trials, folder)
+                at_work = progress.running(study, trials, job.folder)
                 display.show(total - left, at_work, refused.words(refused.counts(trials)))
                 finished_at = finished_at or (None if left else time.monotonic())
                 if not workers.running() or (finished_at and time.monotonic() - finished_at > IDLE_S):
@@ -202,7 +240,7 @@ def _watch(shared: Shared, workers: Workers, folder: Path) -> None:
     if left and all(ended.values()):
         raise HarnessError(
             f"all workers ended early, {left} trials are left",
-            f"see worker-*.log in the folder of study {shared.settings.name}, then run the same command again",
+            f"see {reasons_in(job.folder) or job.folder}, then run the same command again",
         )
 
 
@@ -213,7 +251,8 @@ def line(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         points = "" if result.points is None else f"{result.points:.4f} points  "
         return f"trial {trial.number:4d}  {points}F1 {result.f1:.4f}  {speed}  {result.seconds:.0f} s"
-    return f"trial {trial.number:4d}  {trial.state.name.lower()}: {trial.user_attrs.get('reason', '')}  {speed}"
+    reason = trial.user_attrs.get("reason", "")
+    return f"trial {trial.number:4d}  {word(trial)}{'' if reason in ('', word(trial)) else f': {reason}'}  {speed}"
 
 
 def _left(shared: Shared) -> int:

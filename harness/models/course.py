@@ -19,8 +19,8 @@ SIZES = ("INPUT_SIZE", "input_size")
 """What teams wrote beside the model: the images' height and width."""
 
 
-def read_course(source: Path | str) -> ModelSpec:
-    """Read a course model, from a file (a path, or a string that ends in .yaml or .yml) or from YAML text.
+def read_course(source: Path | str | dict[str, Any]) -> ModelSpec:
+    """Read a course model, from a file (a path, or a string that ends in .yaml or .yml), YAML text, or what it holds.
 
     The classifier at the end (the last `Linear` or `FixedConv`, with the pooling and flattening beside it) is left
     out: the builder adds one for the data set's classes.
@@ -56,8 +56,8 @@ class Images:
     side_px: int | None
 
 
-def images_of(source: Path | str) -> Images:
-    """Read which images a course model takes.
+def images_of(source: Path | str | dict[str, Any]) -> Images:
+    """Read which images a course model takes. source: as `read_course` has it.
 
     Raises:
         HarnessError: as `read_course`; the height isn't the width.
@@ -69,7 +69,7 @@ def images_of(source: Path | str) -> Images:
         raise _named(source, error) from error
 
 
-def _named(source: Path | str, error: HarnessError) -> HarnessError:
+def _named(source: Path | str | dict[str, Any], error: HarnessError) -> HarnessError:
     """Say which file an error is of."""
     return HarnessError(f"{source}: {error.what}" if _is_path(source) else error.what, error.fix)
 
@@ -89,21 +89,12 @@ def _repeats(repeat: float, depth: float) -> int:
     return max(round(repeat * depth), 1) if repeat > 1 else int(repeat)
 
 
-def _is_path(source: Path | str) -> bool:
-    return isinstance(source, Path) or source.strip().endswith((".yaml", ".yml"))
+def _is_path(source: Path | str | dict[str, Any]) -> bool:
+    return isinstance(source, Path) or (isinstance(source, str) and source.strip().endswith((".yaml", ".yml")))
 
 
-def _parse(source: Path | str) -> dict[str, Any]:
-    try:
-        text = Path(source).read_text(encoding="utf-8-sig") if _is_path(source) else str(source)
-    except FileNotFoundError as error:
-        raise HarnessError("no such file", "give the path of a model YAML") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"can't be read as UTF-8 text: {error}", "save it as UTF-8") from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise HarnessError(f"not YAML: {error}", "mend the line named above") from error
+def _parse(source: Path | str | dict[str, Any]) -> dict[str, Any]:
+    raw = source if isinstance(source, dict) else _loaded(source)
     if isinstance(raw, dict) and set(raw) == {"model"}:
         raw = raw["model"]
     if not isinstance(raw, dict) or not isinstance(raw.get("backbone"), list) or not raw["backbone"]:
@@ -112,6 +103,19 @@ def _parse(source: Path | str) -> dict[str, Any]:
         _check_line(line, f"backbone.{i}")
     _check_keys(raw)
     return raw
+
+
+def _loaded(source: Path | str) -> Any:
+    try:
+        text = Path(source).read_text(encoding="utf-8-sig") if _is_path(source) else str(source)
+    except FileNotFoundError as error:
+        raise HarnessError("no such file", "give the path of a model YAML") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"can't be read as UTF-8 text: {error}", "save it as UTF-8") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise HarnessError(f"not YAML: {error}", "mend the line named above") from error
 
 
 def _check_keys(raw: dict[str, Any]) -> None:

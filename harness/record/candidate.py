@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +124,11 @@ def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:
     described = _described(raw, path)
     if not _of_course(described):
         return Candidate(ModelSpec.from_dict(described, str(path)), resolution_px, Augment(), Recipe())
-    if (channels := images_of(path).channels) != 3:
-        raise HarnessError(f"{path}: input_channel={channels}: allowed: 3, images are read in colour", "write 3")
-    return Candidate(read_course(path), resolution_px, Augment(), Recipe())
+    with _naming(path):
+        if (channels := images_of(described).channels) != 3:
+            raise HarnessError(f"input_channel={channels}: allowed: 3, images are read in colour", "write 3")
+        model = read_course(described)
+    return Candidate(model, resolution_px, Augment(), Recipe())
 
 
 def side_px_of_model(raw: Any, path: Path) -> int | None:
@@ -133,7 +137,18 @@ def side_px_of_model(raw: Any, path: Path) -> int | None:
     Raises:
         HarnessError: it isn't one number, twice.
     """
-    return images_of(path).side_px if _of_course(_described(raw, path)) else None
+    described = _described(raw, path)
+    with _naming(path):
+        return images_of(described).side_px if _of_course(described) else None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file an error is of."""
+    try:
+        yield
+    except HarnessError as e:
+        raise HarnessError(f"{path}: {e.what}", e.fix) from e
 
 
 def _of_course(described: Any) -> bool:

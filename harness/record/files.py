@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.errors import HarnessError
+
+MARKS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 HOST = socket.gethostname()
 
 
@@ -42,6 +47,49 @@ def write(
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def read_text(path: Path, setting: str, holds: str = "a text file") -> str:
+    """Read a text file that the user names: UTF-8, or UTF-16 that begins with its mark.
+
+    setting: what named it, for messages. holds: what it should be.
+
+    Raises:
+        HarnessError: it isn't there, is a folder, can't be read, or is in another encoding.
+    """
+    named = f"{setting}={path}" if setting else str(path)
+    try:
+        raw = path.expanduser().read_bytes()
+    except FileNotFoundError as e:
+        raise HarnessError(f"{named}: no such file, seen from {Path.cwd()}", f"name {holds}") from e
+    except IsADirectoryError as e:
+        raise HarnessError(f"{named}: is a folder", f"name {holds}") from e
+    except OSError as e:
+        raise HarnessError(f"{named}: can't be read: {e.strerror}", f"name {holds} that this account may read") from e
+    try:
+        return raw.decode("utf-16" if raw.startswith(MARKS_16) else "utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = raw[: e.start].count(b"\n") + 1
+        what = f"{named}:{line}: not UTF-8 text (byte 0x{raw[e.start]:02x})"
+        raise HarnessError(what, f"save it as UTF-8, or name {holds}") from e
+
+
+def writable(folder: Path, setting: str) -> None:
+    """Make a folder that the user names for what is to be written, and make sure that it can be.
+
+    Raises:
+        HarnessError: it can't; nothing was begun then.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        why = "a file stands there" if isinstance(e, (FileExistsError, NotADirectoryError)) else e.strerror
+        raise HarnessError(
+            f"{setting}={folder}: nothing can be written there: {why}",
+            f"set {setting} to a folder that this account may write to",
+        ) from e
 
 
 def write_json(path: Path, plain: Any, *, durable: bool = False) -> None:

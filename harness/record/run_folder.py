@@ -35,14 +35,13 @@ def read_candidate(path: Path) -> Candidate:
         HarnessError: it isn't there, or isn't a candidate.
     """
     file = path / CANDIDATE if path.is_dir() else path
+    text = files.read_text(file, "candidate", "a run folder, or a candidate.json of one")
     try:
-        return Candidate.from_dict(json.loads(file.read_text()), str(file))
-    except FileNotFoundError as e:
-        raise HarnessError(f"candidate={path}: no such file", "give a run folder, or a candidate.json of one") from e
-    except UnicodeDecodeError as e:
-        raise HarnessError(f"{file}: not JSON (no text)", "give a candidate.json of a run folder") from e
+        return Candidate.from_dict(json.loads(text), str(file))
     except json.JSONDecodeError as e:
         raise HarnessError(f"{file}:{e.lineno}: not JSON ({e.msg})", "write the file again") from e
+    except RecursionError as e:
+        raise HarnessError(f"{file}: values within values, too deep", "give a candidate.json of a run folder") from e
 
 
 def write_latency(folder: Path, runtime: str, latency: dict[str, Any], cached_from: str | None = None) -> None:
@@ -79,7 +78,7 @@ def read_result(folder: Path) -> Result | None:
     if not (folder / RESULT).exists():
         return None
     try:
-        raw = json.loads((folder / RESULT).read_text())
+        raw = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         return Result.from_dict({f.name: raw[f.name] for f in fields(Result)})
     except (ValueError, TypeError, KeyError) as e:
         raise HarnessError(
@@ -101,8 +100,8 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RUN
     try:
-        return Run.from_dict(json.loads(path.read_text()))
-    except FileNotFoundError as e:
+        return Run.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError) as e:
         if result := read_result(folder):
             f1 = "" if result.f1 is None else f" (F1 {result.f1:.4f})"
             raise HarnessError(
@@ -113,5 +112,5 @@ def read_run(folder: Path) -> Run:
             f"run={folder}: no finished run there (no {RUN})",
             f"give the folder that `python train.py` printed; {AGAIN} to finish it",
         ) from e
-    except (json.JSONDecodeError, TypeError, KeyError) as e:
+    except (ValueError, TypeError, KeyError) as e:
         raise HarnessError(f"{path}: not a run's record ({e})", AGAIN) from e

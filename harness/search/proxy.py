@@ -7,8 +7,10 @@ from typing import Any
 
 from harness.data.prepare import resize
 from harness.data.split import Dataset, Images, stratified
-from harness.errors import HarnessError
+from harness.errors import HarnessError, within
 from harness.seed import derive
+
+MOST_IMAGES = 1_000_000_000
 
 
 @dataclass
@@ -27,10 +29,10 @@ class Proxy:
     fix: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.pixels <= 1:
-            raise HarnessError(f"proxy.pixels={self.pixels}: outside 0..1", "give a share such as 0.5 or 1")
-        if self.images < 0 or self.score_images < 0 or self.epochs < 1:
-            raise HarnessError(f"proxy: {asdict(self)}", "images and score_images are 0 or more, epochs 1 or more")
+        within(self.pixels, 0.001, 1, "proxy.pixels")
+        for name in ("images", "score_images"):
+            within(getattr(self, name), 0, MOST_IMAGES, f"proxy.{name}", whole=True)
+        within(self.epochs, 1, 100_000, "proxy.epochs", whole=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -22,7 +22,7 @@ from harness import database
 from harness.search.attributes import PROGRESS, REFUSED
 from harness.search.gate import Refused
 from harness.study import pending_results, slots, timings
-from harness.study.history import EVERY_SLOT
+from harness.study.ending import INTERRUPTED
 from harness.study.pending_results import Outcome
 from harness.study.storage import step
 from harness.study.study import Shared
@@ -191,6 +191,7 @@ def let_go(shared: Shared, owner: str, reason: str) -> None:
     def act(connection: sa.Connection) -> None:
         if held := slots.held(connection, shared.settings.name, owner):
             slots.release(connection, held[0], failed=False)
+            shared.optuna._storage.set_trial_user_attr(held[1], INTERRUPTED, True)
             _fail(shared, held[1], reason)
         timings.let_go(connection, shared.settings.name, owner)
 
@@ -271,28 +272,6 @@ def died(shared: Shared, worker: str, reason: str) -> None:
     _step(shared, act)
 
 
-def reap(shared: Shared) -> int:
-    """Close the trials of dead workers without running them again now; return how many there were."""
-    settings = shared.settings
-
-    def act(connection: sa.Connection) -> bool:
-        slot = slots.claim(connection, settings.name, "reaper", settings.lease_s, EVERY_SLOT, dead=True)
-        if slot is None or slot.lost is None:
-            return slot is not None and slots.release(connection, slot, failed=False)
-        lost = shared.optuna._storage.get_trial(slot.lost)
-        _fail(shared, lost._trial_id, lost.user_attrs.get("reason", "its worker died"))
-        if not slot.given_up:
-            if slot.again:
-                slots.attach(connection, slot, lost._trial_id)
-            slots.release(connection, slot, failed=False)
-        return True
-
-    closed = 0
-    while _step(shared, act):
-        closed += 1
-    return closed
-
-
 def counts(shared: Shared, trials: int | None = None) -> dict[str, int]:
     """Count the slots by state. trials: how many of the first; by default, the budget this worker joined with."""
     settings = shared.settings
@@ -330,7 +309,7 @@ def _end(shared: Shared, trial: int, state: TrialState, values: list[float] | No
 
 def _copied(shared: Shared, failed: FrozenTrial, outcome: Outcome) -> int:
     """Add a finished trial for one that was failed before its result was found; Optuna changes no finished trial."""
-    attributes = {k: v for k, v in failed.user_attrs.items() if k != "reason"}
+    attributes = {k: v for k, v in failed.user_attrs.items() if k not in ("reason", INTERRUPTED)}
     finished = create_trial(
         state=TrialState[outcome.state], values=list(outcome.values) or None, params=failed.params,
         distributions=failed.distributions, intermediate_values=failed.intermediate_values,

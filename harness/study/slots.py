@@ -70,12 +70,7 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
     database.create_tables(engine, METADATA)
     mine = SLOTS.c.study == study
     blank = {"study": study, "state": "free", "token": 0, "failures": 0, "deaths": 0, "warned": False}
-    lacks = set(SLOTS.c.keys()) - {column["name"] for column in sa.inspect(engine).get_columns("harness_slots")}
-    if lacks:
-        raise HarnessError(
-            f"storage.url={database.shown(engine.url)}: its studies were made by an earlier version of the harness",
-            "take another database, such as storage.url=sqlite:///runs/new.db; that version still reads this one",
-        )
+    check(engine, study)
     while True:
         with engine.begin() as connection:
             have = set(connection.scalars(sa.select(SLOTS.c.number).where(mine)))
@@ -87,6 +82,24 @@ def open_slots(engine: sa.Engine, study: str, trials: int) -> None:
                 connection.execute(sa.insert(SLOTS), lacking)
         except IntegrityError:
             continue  # another worker, joining at the same moment, has just added some of these
+
+
+def check(engine: sa.Engine, study: str) -> None:
+    """Make sure that there are slots which this version reads.
+
+    Raises:
+        HarnessError: the table was made by an earlier version, or not yet: who made the study was stopped at it.
+    """
+    inspector = sa.inspect(engine)
+    if not inspector.has_table(SLOTS.name):
+        raise HarnessError(
+            f"study={study}: whoever made it was stopped before its first trial", "run the same `python tune.py` again"
+        )
+    if set(SLOTS.c.keys()) - {column["name"] for column in inspector.get_columns(SLOTS.name)}:
+        raise HarnessError(
+            f"storage.url={database.shown(engine.url)}: its studies were made by an earlier version of the harness",
+            "take another database, such as storage.url=sqlite:///runs/new.db; that version still reads this one",
+        )
 
 
 def budget(engine: sa.Engine, study: str) -> int:
@@ -102,15 +115,12 @@ def clock(connection: sa.Connection) -> float:
     return float(connection.scalar(sa.select(database.now(connection))))
 
 
-def claim(
-    connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int, dead: bool = False
-) -> Slot | None:
-    """Take the next slot that is free or whose holder is dead; None when there is none now. dead: leave the free ones.
+def claim(connection: sa.Connection, study: str, owner: str, lease_s: float, trials: int) -> Slot | None:
+    """Take the next slot that is free or whose holder is dead; None when there is none now.
 
     The slot is given up instead where its tries are used up: three dead workers are one failed candidate.
     """
-    silent = lease.silent(connection, LEASES)
-    open_ = silent if dead else silent | (SLOTS.c.state == "free")
+    open_ = lease.silent(connection, LEASES) | (SLOTS.c.state == "free")
     ours = (SLOTS.c.study == study) & (SLOTS.c.number < trials)
     # tried least first: a trial that kills its worker must not hold up the others
     query = sa.select(SLOTS).where(ours & open_).order_by(SLOTS.c.token, SLOTS.c.number).limit(1)

@@ -91,6 +91,23 @@ def opened(url: str, patience_s: float = PATIENCE_S) -> JointStorage:
         return patient(_created(url), url, patience_s)
 
 
+def opened_to_read(url: str) -> JointStorage:
+    """Open Optuna's storage, whose tables are there, for reading alone: nothing is created or changed.
+
+    Raises:
+        HarnessError: the database can't be used.
+    """
+    target = database.without_tls(database.address(url)).render_as_string(hide_password=False)
+    try:
+        storage = JointStorage(
+            target, database.reading_options(url), skip_compatibility_check=True, skip_table_creation=True
+        )
+    except (SQLAlchemyError, OptunaError) as e:
+        raise database.unreachable(url, e) from None
+    database.only_reads(storage.engine)
+    return patient(storage, url, PATIENCE_S)
+
+
 @contextlib.contextmanager
 def alone(url: str) -> Iterator[None]:
     """Let one process a host create what is lacking: Optuna's own creation breaks when two do it at once.
@@ -106,7 +123,7 @@ def _created(url: str) -> JointStorage:
     """Open the storage; another host may be creating its tables at this moment."""
     for attempt in range(5):
         try:
-            target = database.address(url).render_as_string(hide_password=False)
+            target = database.without_tls(database.address(url)).render_as_string(hide_password=False)
             # a connection isn't tried before use: each call is made again where it was lost
             storage = JointStorage(target, database.options(url) | {"pool_pre_ping": False})
             database.careful(storage.engine)
@@ -115,7 +132,7 @@ def _created(url: str) -> JointStorage:
             if attempt == 4:
                 raise database.unreachable(url, e) from None
             time.sleep(0.5 * 2**attempt)
-        except SQLAlchemyError as e:
+        except (SQLAlchemyError, RuntimeError) as e:
             raise database.unreachable(url, e) from None
     raise AssertionError("unreachable")
 

@@ -18,10 +18,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
 from harness.errors import HarnessError, pick, within
+from harness.record import names
 from harness.search.attributes import result_of
 from harness.search.gate import Known
 from harness.search.pruning import PRUNERS
-from harness.study import slots, storage, timings
+from harness.seed import LAST_SEED
+from harness.study import schema, slots, storage, timings
 from harness.study.definition import Definition, Difference, listed
 from harness.study.history import knowing
 from harness.study.objective import OBJECTIVES
@@ -30,7 +32,9 @@ from harness.study.pooled import with_pooled
 from harness.study.storage import PATIENCE_S, JointStorage
 
 LONGEST = 1_000_000
-"""The most that a time may be set to, in its own unit: what timers and databases take."""
+"""The most that a time or a count may be set to, in its own unit: what timers and databases take."""
+FOLDERS = ("reference", "final", "score", "files", "db", "backup", "data")
+"""Folders of `runs/` that are no study's."""
 DUPLICATES = ("replace", "reuse")
 # TPE's `group` (parameters of one branch are modelled together) is what a conditional space needs
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -70,9 +74,9 @@ class Study:
         for name, least in (("hours", 0), ("trial_s", 0), ("lease_s", 5)):
             within(getattr(self, name), least, LONGEST, f"study.{name}")
         self.deadline_at()
-        if self.trials < 1:
-            raise HarnessError(f"study.trials={self.trials}: allowed: 1 or more", "set study.trials=20")
-        _check_name(self.name)
+        within(self.trials, 1, LONGEST, "study.trials", whole=True)
+        within(self.seed, 0, LAST_SEED, "study.seed", whole=True)
+        names.check(self.name, "study.name", FOLDERS)
 
     def deadline_at(self) -> float | None:
         """Return the deadline in seconds since 1970; without a zone it is this machine's time.
@@ -82,24 +86,10 @@ class Study:
         """
         try:
             return datetime.fromisoformat(self.deadline).timestamp() if self.deadline else None
-        except ValueError:
+        except (ValueError, OverflowError):
             raise HarnessError(
                 f"study.deadline={self.deadline}: allowed: a date and time", "write study.deadline=2026-12-24T18:00"
             ) from None
-
-
-def _check_name(name: str) -> None:
-    """Refuse what can't be a folder's name; file systems count its bytes.
-
-    Raises:
-        HarnessError: it can't.
-    """
-    wrong = not name.isprintable() or any(c in name for c in "/\\ '\"") or name in (".", "..")
-    if not name or wrong or len(name) > 100 or len(name.encode()) > 200:
-        raise HarnessError(
-            f"study.name={name!r}: allowed: up to 100 characters without blanks, quotes and slashes, a folder's name",
-            "set study.name=my-study",
-        )
 
 
 @dataclass(frozen=True)
@@ -141,6 +131,7 @@ def join(
             "storage.url: a SQLite database in memory can't be shared with the workers",
             "name a file: storage.url=sqlite:///runs/harness.db",
         )
+    schema.check(url)  # before anything is written to it
     database.connect(url).dispose()  # says what is wrong with it, if anything is
     database.check_writable(url)
     direct = storage.opened(url, patience_s)
@@ -202,29 +193,29 @@ def _create(name: str, definition: Definition, direct: JointStorage, here: Mappi
 
 
 def load(name: str, url: str) -> Shared:
-    """Open an existing study to read it.
+    """Open an existing study to read it; its database isn't changed, nor made.
 
     Raises:
-        HarnessError: there is none of this name; the message lists those there are.
+        HarnessError: there is none of this name; the message lists those there are. Or another Optuna's, or another
+            program's, is the database.
     """
-    database.connect(url).dispose()  # says what is wrong with it, if anything is
-    direct = storage.opened(url)
+    if not schema.check(url):
+        raise _no_study(name, url, [])
+    direct = storage.opened_to_read(url)
     study = _found(name, direct)
     definition, here = _definition(study), study.user_attrs.get("here", {})
-    settings = Study(name=name, **definition.study)
+    settings = Study(**definition.study)
+    settings.name = name  # an earlier version let it be one that is refused today
     known = knowing(study, direct.engine, PATIENCE_S)
     return Shared(study, direct.engine, settings, definition, url, known, here=here)
 
 
 def there_is(name: str, url: str) -> Shared | None:
-    """Open a study to read it; None where there is none yet. A SQLite file isn't created for it.
+    """Open a study to read it; None where there is none yet.
 
     Raises:
         HarnessError: the database can't be used, or the study isn't of this program.
     """
-    address = database.address(url)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
-        return None
     try:
         return load(name, url)
     except NoStudy:
@@ -235,19 +226,23 @@ def _found(name: str, direct: JointStorage) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=direct)
     except KeyError as e:
-        names = optuna.get_all_study_names(direct)
-        raise NoStudy(
-            f"study={name}: no such study in {database.shown(direct.engine.url)}; "
-            f"there are: {', '.join(names) or 'none'}",
-            "give one of these, another storage.url, or run `python tune.py` first",
-        ) from e
+        raise _no_study(name, str(direct.url), optuna.get_all_study_names(direct)) from e
+
+
+def _no_study(name: str, url: str, names: Sequence[str]) -> NoStudy:
+    there = "there are" if database.is_there(url) else f"no such file, seen from {Path.cwd()}; there are"
+    return NoStudy(
+        f"study={name}: no such study in {database.shown(url)}: {there}: {', '.join(names) or 'none'}",
+        "give one of these, another storage.url, or run `python tune.py` first",
+    )
 
 
 def _definition(study: optuna.Study) -> Definition:
     stored = study.user_attrs.get("definition")
     if stored is None:
         raise HarnessError(
-            f"study={study.study_name}: not made by `python tune.py`", "give a study that was, or another study.name"
+            f"study={study.study_name}: not made by `python tune.py`: its trials don't say which network they trained",
+            "look at it with Optuna's own programs; here, give a study that `tune.py` made, or another study.name",
         )
     return Definition.from_dict(stored)
 

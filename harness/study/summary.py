@@ -14,6 +14,7 @@ from harness.rules.competition import Competition
 from harness.search.front import front, table
 from harness.study import refused
 from harness.study.best import doubt
+from harness.study.ending import reasons_in
 from harness.study.study import finished
 
 
@@ -30,8 +31,10 @@ def summarise(study: optuna.Study, folder: Path, competition: Competition, carri
         reasons = sorted(
             {t.user_attrs["reason"] for t in trials if "reason" in t.user_attrs and not refused.is_refused(t)}
         )
-        print(f"no trial of study {study.study_name} went to its end: {'; '.join(reasons[:3]) or 'none has ended'}")
-        print(f"see:   {folder}/*/error.txt")
+        why = "; ".join(reasons[:3]) or ("none has ended" if trials else "none was begun")
+        print(f"no trial of study {study.study_name} went to its end: {why}")
+        if where := reasons_in(folder):
+            print(f"see:   {where}")
         return []
     shown = front(finished(study)) if several else best
     title = f"study {study.study_name}: {'Pareto set' if several else 'best trials'}"

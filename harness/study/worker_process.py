@@ -16,6 +16,7 @@ import torch
 
 from harness.data.sets import load
 from harness.data.split import Dataset
+from harness.errors import HarnessError
 from harness.interrupts import deaf, heed
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.processors import check_threads, threads
@@ -90,6 +91,9 @@ def worker(job: Job, number: int) -> bool:
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         return False
+    except HarnessError as e:  # a traceback would hide what is to be done
+        print(f"error: {e}", flush=True)
+        raise SystemExit(2) from e
     finally:
         deaf()
     return True

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
+from harness.track import environment
 
-MODES = ("offline", "online", "disabled")
+UNFIT = re.compile(r"[^A-Za-z0-9_.\-\u0080-\U0010ffff]")
+"""What is replaced in the id of a run: W&B refuses some of it."""
+ERROR = "wandb-error.txt"
+INIT_S = 20
+"""How long W&B may take to open a run online."""
+
+
+_offline = False  # once W&B's server was away, no later run of this process waits for it
 
 
 class Mirror(Protocol):
@@ -72,14 +80,34 @@ class _Wandb:
 
 
 def _trouble(folder: Path, e: Exception) -> None:
-    (folder / "wandb-error.txt").write_text(f"{type(e).__name__}: {e}\n")
+    (folder / ERROR).write_text(f"{type(e).__name__}: {e}\n", encoding="utf-8")
     print(f"W&B: {e}\n  the run folder {folder} keeps the record; track=disabled avoids this", flush=True)
 
 
-def check(mode: str) -> None:
-    """Refuse an unknown mode."""
-    if mode not in MODES:
-        raise HarnessError(f"track={mode}: allowed: {', '.join(MODES)}", "use track=offline")
+def trouble(folder: Path) -> str:
+    """Return what went wrong with the mirror of a run folder; '' where nothing did."""
+    path = folder / ERROR
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _opened(mode: str, folder: Path, *, name: str, **more: Any) -> Any:
+    """Open a run; offline, for good, where it can't be opened online; None where it can't be opened at all."""
+    import wandb  # half a second that `track=disabled` doesn't pay
+
+    global _offline
+    for how in ["offline"] if _offline else [mode, "offline"][: 1 + (mode == "online")]:
+        try:
+            return wandb.init(
+                project=environment.project(), id=UNFIT.sub("-", name)[:128], name=name, dir=str(folder), mode=how,
+                resume="allow" if how == "online" else None, **more,
+                settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, init_timeout=INIT_S),
+            )  # fmt: skip
+        except Exception as e:  # a refused name, an unwritable folder, no network, a setting of the environment
+            _trouble(folder, e)
+            if how == "online":
+                _offline = True
+                wandb.teardown()  # its process holds the run's id
+    return None
 
 
 @contextlib.contextmanager
@@ -94,25 +122,11 @@ def mirrored(
     if mode == "disabled":
         yield _Silent()
         return
-    import wandb  # half a second that `track=disabled` doesn't pay
-
+    environment.clean()
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        opened = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "harness"),
-            id=f"{study}-{run}",
-            name=f"{study}-{run}",
-            group=study,
-            job_type=job_type,
-            config=config,
-            dir=str(folder),
-            mode=mode,
-            resume="allow" if mode == "online" else None,
-            settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, init_timeout=60),
-        )
-    except Exception as e:  # a refused name, an unwritable folder, no network, a setting of the environment
-        _trouble(folder, e)
+    opened = _opened(mode, folder, name=f"{study}-{run}", group=study, job_type=job_type, config=config)
+    if opened is None:
         yield _Silent()
         return
     mirror, code = _Wandb(opened, folder), 1

@@ -21,4 +21,5 @@ def load(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a damaged file
-        raise HarnessError(f"{path}: not a whole checkpoint ({e})", f"remove {path} to start again") from e
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise HarnessError(f"{path}: not a whole checkpoint ({why})", f"remove {path} to start again") from e

@@ -95,7 +95,11 @@ def _read(weights: Weights) -> dict[str, torch.Tensor]:
             f"weights={weights.name}: sha256 is {found}, the candidate names {weights.sha256}",
             "put the file back that it was recorded with, or give weights= again",
         )
-    return checkpoint.load(Path(weights.name))
+    try:
+        return checkpoint.load(Path(weights.name))
+    except HarnessError as e:
+        what = f"weights={weights.name}: not a file of weights that train.py wrote"
+        raise HarnessError(what, "give the weights.pt of a run folder") from e
 
 
 STARTS: dict[str, Callable[[nn.Module, np.ndarray, Preprocessing], None]] = {

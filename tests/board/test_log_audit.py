@@ -72,8 +72,8 @@ def test_a_log_whose_end_was_cut_off_is_found(lite: Engine) -> None:
     change(lite, sa.delete(Entry).where(Entry.id == 2))
     assert audit.audit(lite).wrong == []  # who changes all tables alike is found by the noted hash alone
     assert audit.audit(lite, head).wrong == [
-        f"row {count - 2} of the log no row has the hash {head[:16]}, which was noted: the end was cut off, or all "
-        "rewritten"
+        f"row {count - 2} of the log no row has the hash {head[:16]}, which was noted: a backup of before was "
+        "restored, the end was cut off, or all rewritten"
     ]
 
 

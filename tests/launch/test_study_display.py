@@ -18,6 +18,7 @@ from harness.study.definition import Definition
 from harness.study.progress import Progress
 from harness.study.study import Study, join
 from harness.study.worker import work
+from harness.study.worker_process import Job
 
 AT_WORK = Progress(
     trial=3, worker="host-1", stage="training", epoch=4, epochs=10, loss=1.25, f1=0.5, latency_ms=0.31
@@ -122,5 +123,6 @@ def test_a_study_that_is_gone_on_with_shows_no_trial_a_second_time(
         return Result(cost, f1=trial.suggest_float("x", 0, 1), confusion=None, points=0.5)
 
     assert work(shared, run, lambda number: tmp_path / str(number)) == 2
-    start._watch(shared, Ended(), tmp_path)
+    job = Job(study=settings, url=shared.url, here={}, device="cpu", track="disabled", runs=tmp_path, threads=1)
+    start._watch(shared, Ended(), job)
     assert capsys.readouterr().out == ""

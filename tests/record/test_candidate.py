@@ -80,6 +80,6 @@ def test_a_resolution_is_taken_as_it_stands(tmp_path: Path) -> None:
 def test_what_is_no_text_is_no_candidate(tmp_path: Path) -> None:
     """Such as a model's file that was named by mistake."""
     file = tmp_path / "model.onnx"
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(HarnessError, match="not JSON"):
+    file.write_bytes(b"\x08\xff\x00")
+    with pytest.raises(HarnessError, match=r"candidate=.*model.onnx:1: not UTF-8 text"):
         read_candidate(file)

@@ -83,7 +83,7 @@ def test_what_is_no_run_is_one_error(tmp_path: Path, content: str | None, messag
 
 def test_what_is_no_candidate_is_one_error(tmp_path: Path) -> None:
     """Nothing there, or no JSON, with the line."""
-    with pytest.raises(HarnessError, match=f"candidate={tmp_path}: no such file"):
+    with pytest.raises(HarnessError, match=f"candidate={tmp_path}/candidate.json: no such file"):
         run_folder.read_candidate(tmp_path)
     (tmp_path / "candidate.json").write_text("{\n]")
     with pytest.raises(HarnessError, match=r"candidate\.json:2: not JSON"):

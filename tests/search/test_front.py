@@ -74,6 +74,8 @@ def test_the_table_shows_figures_and_blocks() -> None:
 def test_a_study_without_a_finished_trial_says_where_the_reasons_are(tmp_path: Path, capsys: Any) -> None:
     """No empty table."""
     study = optuna.create_study(study_name="s")
+    (tmp_path / "00000").mkdir()
+    (tmp_path / "00000/error.txt").write_text("why")
     summarise(study, tmp_path, Competition())
     assert f"{tmp_path}/*/error.txt" in capsys.readouterr().out
     study.ask()

@@ -98,20 +98,32 @@ def test_refused_candidates_are_counted_apart(url: str, tmp_path: Path) -> None:
     assert refused.words({}) == ""
 
 
-def test_who_is_at_work_and_who_is_silent(url: str, tmp_path: Path) -> None:
-    """Each with its trial and its lease. A dead one is closed by looking: seen silent first, gone after the grace."""
+def test_who_is_at_work_who_is_silent_and_who_is_dead(url: str, tmp_path: Path) -> None:
+    """Each with its trial and its lease: a silent one gets a grace, a dead one's trial is to go; looking ends none."""
     busy = start(url, 3, tmp_path, 60, "suggest_then_hang")
     until((tmp_path / "inside").exists)
     shared = opened(url, 3)
     (lease,) = status.look(shared).leases
     assert lease.worker.endswith(f"-{busy.pid}") and lease.trial == 0 and 0 < lease.left_s <= 60
-    assert "1 running, 2 to go" in text(status.look(shared))
+    assert "1 running, 2 to go" in text(status.look(shared)) and "no worker" not in text(status.look(shared))
     busy.kill()
+    busy.join()
+    lasts(shared, -10, of_s=60)
+    assert [(found.dead, found.left_s < 0) for found in status.look(shared).leases] == [(False, True)]
+    assert "1 running, 2 to go" in text(status.look(shared)) and "silent" in text(status.look(shared))
+    lasts(shared, -31, of_s=60)
+    assert [found.dead for found in status.look(shared).leases] == [True]
+    page = text(status.look(shared))
+    assert "0 running, 3 to go" in page and "no worker is running" in page and "dead: the next worker" in page
+    assert status.look(shared).trials == {"running": 1}  # whoever looks changes nothing
+
+
+def lasts(shared: Shared, left_s: float, of_s: float) -> None:
+    """Let the one lease end so many seconds from now."""
     with shared.engine.begin() as connection:
-        connection.execute(sa.update(slots.SLOTS).where(slots.SLOTS.c.state == "leased").values(until=0, lease_s=0.6))
-    assert len(status.look(shared).leases) == 1  # a grace is given
-    until(lambda: not status.look(shared).leases)
-    assert status.look(shared).trials == {"fail": 1}
+        until_s = slots.clock(connection) + left_s
+        held = slots.SLOTS.c.state == "leased"
+        connection.execute(sa.update(slots.SLOTS).where(held).values(until=until_s, lease_s=of_s))
 
 
 def test_nothing_is_promised_where_nothing_is_known(tmp_path: Path) -> None:

@@ -383,7 +383,7 @@ def test_an_unknown_study_lists_those_there_are(url: str) -> None:
 def test_a_study_of_another_program_is_no_crash(url: str) -> None:
     """It has no definition of ours."""
     joined(url)
-    optuna.create_study(study_name="theirs", storage=load("ours", url).optuna._storage)
+    optuna.create_study(study_name="theirs", storage=joined(url).optuna._storage)
     with pytest.raises(HarnessError, match="study=theirs: .*not made by `python tune.py`"):
         load("theirs", url)
 
@@ -437,14 +437,14 @@ def test_two_objectives_have_no_best(url: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"trials": 0}, "study.trials=0: allowed: 1 or more"),
+        ({"trials": 0}, "study.trials=0: allowed: a whole number, 1 to 1,000,000"),
         ({"lease_s": 1}, "study.lease_s=1: allowed: a number, 5 to"),
         ({"name": "a/b"}, "study.name='a/b': allowed: .*without blanks"),
         ({"name": ""}, "study.name=''"),
         ({"name": ".."}, "study.name='..'"),
         ({"name": "a\nb"}, "study.name='a.nb'"),
         ({"name": "\u65e5" * 99}, "study.name=.*a folder's name"),
-        ({"hours": math.nan}, "study.hours=nan: allowed: a number, 0 to 1e.06"),
+        ({"hours": math.nan}, "study.hours=nan: allowed: a number, 0 to 1,000,000"),
         ({"trial_s": math.inf}, "study.trial_s=inf"),
         ({"lease_s": math.nan}, "study.lease_s=nan"),
         ({"sampler": "tbe"}, "study.sampler: .*tpe"),

@@ -122,23 +122,6 @@ def test_a_worker_known_to_be_dead_is_replaced_at_once(lite: str, tmp_path: Path
     assert failed(check(shared, 1)) == ["out of memory: the system killed its worker"]
 
 
-def test_trials_of_the_dead_are_closed_by_whoever_looks(lite: str, tmp_path: Path) -> None:
-    """No worker is left; who looks at the study twice closes them, and their candidates wait for the next worker."""
-    victim = start(lite, 2, tmp_path, behaviour="suggest_then_hang")
-    until((tmp_path / "inside").exists)
-    victim.kill()
-    victim.join()
-    run_out(lite, victim)
-    shared = opened(lite, 2)
-    until(lambda: ledger.reap(shared) == 1)
-    (lost,) = shared.optuna.get_trials()
-    assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "its worker died")
-    assert slots.counts(shared.engine, "cheap", 2) == {"free": 2, "leased": 0, "done": 0, "given_up": 0}
-    assert ledger.reap(shared) == 0
-    assert alone(shared, tmp_path, result) == 2
-    assert lost.params in [t.params for t in check(shared, 2) if t.state == TrialState.COMPLETE]
-
-
 @pytest.mark.parametrize(
     ("kind", "behaviour"), [("lite", "hang"), ("postgres_url", "hang"), ("lite", "hang_then_prune")]
 )

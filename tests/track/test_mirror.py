@@ -14,7 +14,8 @@ from wandb_file import records
 
 from harness.errors import HarnessError
 from harness.record.journal import Journal
-from harness.track.mirror import MODES, check, mirrored
+from harness.track.environment import MODES, check
+from harness.track.mirror import mirrored
 
 RUN = {"study": "ours", "run": "00007", "job_type": "trial", "config": {"lr": 0.1, "proxy": {"epochs": 3}}}
 ROWS = [{"epoch": 1, "loss": 2.25}, {"epoch": 2, "loss": 1.5, "f1": 0.5, "points": 0.75}, {"epoch": 3, "loss": 0.125}]
