@@ -309,7 +309,8 @@ def machine(arguments: list[str], as_json: bool) -> None:
         series, best = process.look(seconds / 3)
         measured = []
         while time.monotonic() - begin < seconds or len(measured) < LEAST_MEASURED:
-            line.update(f"timing the reference beside itself: {len(measured)}")
+            line.update(f"timing the reference beside itself, and a network that is known: {len(measured)}")
+            process.control(reference)
             measured.append(process.measure(reference, reference, seconds=1.0, patience_s=seconds / 10))
     known = past.read(past.path()).best or best
     found = assess(series, known, measured)

@@ -14,6 +14,8 @@ import numpy as np
 from harness.judge.audit import KINDS, Witness, outside_share
 from harness.judge.scoring import Entrant
 from harness.measure import paired_timing, past
+from harness.measure.control import PATIENCE_S as CONTROL_PATIENCE_S
+from harness.measure.control import SECONDS, SIDE_PX, control_model
 from harness.measure.host_state import Best
 from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
@@ -55,6 +57,12 @@ class Duel:
         """Return the same with another engine for the entry; the reference is a ruler for all, and always on ONNX's."""
         return replace(self, entrant=replace(self.entrant, runtime=runtime))
 
+    def control(self) -> Duel:
+        """Return the same of the control network, which is ours, on images of noise."""
+        noise = np.random.default_rng().standard_normal((RULER, 3, SIDE_PX, SIDE_PX), dtype=np.float32)
+        entrant = replace(self.ruler, model=control_model(self.reference.parent))
+        return replace(self, entrant=entrant, private=noise, plain=noise)
+
     @property
     def ruler(self) -> Entrant:
         """Return the reference on the entry's terms."""
@@ -76,33 +84,40 @@ def measure(duel: Duel, seconds: float, patience_s: float = PATIENCE_S) -> tuple
         Refused: the entry fails or breaks a limit.
         HarnessError: there is no sandbox.
     """
-    witnesses: list[Witness] = []
     of = past.key(duel.reference, duel.entrant.threads, "judge")
     with alone() as waited_s:
-        known = past.read(past.path())
-        best = known.best or _calibrated(duel)
-
-        def process(_: float, patience_s: float) -> dict:
-            with duel.ruler.opened() as reference, duel.entrant.opened() as model:
-                say = partial(say_waiting, str(duel.entrant.model), patience_s)
-                clean_s = paired_timing.wait_for_clean(
-                    reference.rulers, lambda: _interruptions(reference.pid), best, patience_s, say
-                )
-                before = steal_s(), time.perf_counter()
-                loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
-                witnesses.append(witness)
-                cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
-                interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
-            seen = {"cpu_s": cpu_s, "steal_s": steal_s() - before[0], "interruptions": interrupted}
-            return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - before[1]}, "waited_s": clean_s}
-
-        raw = paired_timing.repeated(
-            process, seconds=seconds, patience_s=patience_s, noisy=NOISY, begin=time.monotonic(), best=best,
-            apart=known.apart(of),
-        )  # fmt: skip
-        latency = latency_of(raw, waited_s, duel.entrant.threads, best, known.apart(of))
-        past.add(past.path(), of, latency)
+        for _ in range(past.read(past.path()).due(of)):
+            control = _timed(duel.control(), min(seconds, SECONDS), min(patience_s, CONTROL_PATIENCE_S), of, 0.0)[0]
+            past.add(past.path(), control, of)
+        latency, witnesses = _timed(duel, seconds, patience_s, of, waited_s)
+        past.add(past.path(), latency)
     return latency, witnesses
+
+
+def _timed(duel: Duel, seconds: float, patience_s: float, of: str, waited_s: float) -> tuple[Latency, list[Witness]]:
+    witnesses: list[Witness] = []
+    known = past.read(past.path())
+    best = known.best or _calibrated(duel)
+
+    def process(_: float, patience_s: float) -> dict:
+        with duel.ruler.opened() as reference, duel.entrant.opened() as model:
+            say = partial(say_waiting, str(duel.entrant.model), patience_s)
+            clean_s = paired_timing.wait_for_clean(
+                reference.rulers, lambda: _interruptions(reference.pid), best, patience_s, say
+            )
+            before = steal_s(), time.perf_counter()
+            loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
+            witnesses.append(witness)
+            cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
+            interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
+        seen = {"cpu_s": cpu_s, "steal_s": steal_s() - before[0], "interruptions": interrupted}
+        return {"loads": loads, "seen": seen | {"wall_s": time.perf_counter() - before[1]}, "waited_s": clean_s}
+
+    raw = paired_timing.repeated(
+        process, seconds=seconds, patience_s=patience_s, noisy=NOISY, begin=time.monotonic(), best=best,
+        apart=known.apart(of),
+    )  # fmt: skip
+    return latency_of(raw, waited_s, duel.entrant.threads, best, known.apart(of)), witnesses
 
 
 def _calibrated(duel: Duel) -> Best:

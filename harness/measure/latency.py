@@ -91,12 +91,12 @@ class Latency:
         return (*self.earlier, replace(self, earlier=()))
 
     @cached_property
-    def _loads(self) -> list[list[tuple[float, float, float]]]:
+    def _loads(self) -> list[list[tuple[float, float]]]:
         """For each process, each clean load's figures, see `_of`."""
         return [[found for load in loads if (found := self._of(load, loads))] for loads in self.processes]
 
-    def _of(self, load: Load, loads: Sequence[Load], *, contended: bool = False) -> tuple[float, float, float] | None:
-        """Return log ms at the machine's best clock, log ratio, and log of the reference over the ruler.
+    def _of(self, load: Load, loads: Sequence[Load], *, contended: bool = False) -> tuple[float, float] | None:
+        """Return log ms at the machine's best clock, and log ratio.
 
         Of a load's clean batches, None where there are too few; or, if asked, of all.
         """
@@ -110,8 +110,7 @@ class Latency:
             if min(len(mine), len(other)) < LEAST:
                 return None
         model, reference = (float(np.log(np.quantile(ms, LOW))) for ms in (mine, other))
-        ruler = float(np.log(np.quantile(load.vector_ms, LOW))) if load.vector_ms else 0.0
-        return model - float(np.log(slow)), model - reference, reference - ruler
+        return model - float(np.log(slow)), model - reference
 
     def _slowdown(self, loads: Sequence[Load]) -> float:
         """Return how many times slower than at best a process's clock went; 1.0 if unknown."""
@@ -209,9 +208,9 @@ class Latency:
         return self._one(1)[1]
 
     @property
-    def reference(self) -> tuple[float, float]:
-        """Log of the reference's time over the ruler's, and its standard error over the processes; of this session."""
-        values = self._logs[:, 2]
+    def log_ratio(self) -> tuple[float, float]:
+        """Logarithm of the ratio, and its standard error over the processes; of this session."""
+        values = self._logs[:, 1]
         return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
     @property

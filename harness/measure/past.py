@@ -29,8 +29,12 @@ RANK, OF = 2, 5
 """Which of the measurements, by their rulers, gives the best times: the third, or of few one lower for every five.
 
 Not the first, which may be a clock's mistake; nor a share of them, for a host may have neighbours most of the time."""
-LAST = 40
-"""Measurements of a reference that tell how far apart they lie."""
+LAST = 20
+"""Measurements of the control that tell how far apart measurements lie."""
+ENOUGH = 3
+"""Of them, before a measurement is told how far it may be off."""
+EVERY_S = 600.0
+"""After which the control is due again."""
 APART = 0.004
 """Standard deviation, as a share, that is taken for a machine that has told nothing yet."""
 WEIGHT = 4
@@ -43,8 +47,9 @@ LEAST_APART = 0.001
 class Past:
     """A machine's earlier measurements, oldest first, and what `assessment` found last, with `when`.
 
-    Each: `when` (s since 1970), `chain_ms` and `vector_ms` (the low end of the rulers), and, where it was clean, `of`
-    (which reference, timed how), `reference` (log of its time over the ruler's) and `error` (its standard error).
+    Each: `when` (s since 1970), `chain_ms` and `vector_ms` (the low end of the rulers). Of the control network also
+    `of` (beside which reference, timed how) and, where it was clean, `ratio` (its logarithm) and `error` (its standard
+    error over the processes).
     """
 
     measurements: tuple[dict[str, Any], ...]
@@ -60,13 +65,21 @@ class Past:
         return Best(found["chain_ms"], found["vector_ms"])
 
     def apart(self, of: str) -> float:
-        """Return the standard deviation between measurements of a reference beyond what their processes show."""
-        found = [m for m in self.measurements if m.get("of") == of][-LAST:]
+        """Return the standard deviation between measurements of the control beyond what their processes show."""
+        found = [m for m in self._controls(of) if "ratio" in m]
         known, beyond = max(0, len(found) - 1), 0.0
         if known:
             within = np.mean([m["error"] ** 2 for m in found])
-            beyond = max(0.0, float(np.var([m["reference"] for m in found], ddof=1) - within))
+            beyond = max(0.0, float(np.var([m["ratio"] for m in found], ddof=1) - within))
         return max(LEAST_APART, float(np.sqrt((WEIGHT * APART**2 + known * beyond) / (WEIGHT + known))))
+
+    def due(self, of: str) -> int:
+        """Return how often the control is to be timed before the next measurement."""
+        found = self._controls(of)
+        return max(ENOUGH - len(found), int(not found or time.time() - found[-1]["when"] > EVERY_S))
+
+    def _controls(self, of: str) -> list[dict[str, Any]]:
+        return [m for m in self.measurements if m.get("of") == of][-LAST:]
 
 
 def path() -> Path:
@@ -92,15 +105,17 @@ def read(file: Path) -> Past:
         return Past(())
 
 
-def add(file: Path, of: str, latency: Latency) -> None:
-    """Remember a measurement; to be called while the host's lock is held."""
+def add(file: Path, latency: Latency, control_of: str = "") -> None:
+    """Remember a measurement, while the host's lock is held. control_of: the key, if it is the control's."""
     loads = [load for process in latency.processes for load in process if load.vector_ms]
     if not loads:
         return
     best = lowest(*([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms")))
     row: dict[str, Any] = {"when": time.time()} | asdict(best)
-    if latency.is_clean:
-        row |= dict(zip(("reference", "error"), latency.reference, strict=True)) | {"of": of}
+    if control_of:
+        row |= {"of": control_of}
+    if control_of and latency.is_clean:
+        row |= dict(zip(("ratio", "error"), latency.log_ratio, strict=True))
     known = read(file)
     _write(file, Past((*known.measurements, row)[-KEPT:], known.assessment))
 

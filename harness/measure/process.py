@@ -18,6 +18,8 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.measure import past
+from harness.measure.control import PATIENCE_S as CONTROL_PATIENCE_S
+from harness.measure.control import SECONDS, control_model
 from harness.measure.host_state import Best
 from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
@@ -74,17 +76,38 @@ def measure(
         HarnessError: a model can't be loaded or fails, or the machine is too noisy to tell its time.
     """
     job = {"verb": "measure", "model": str(model), "reference": str(reference), "threads": threads, "runtime": runtime}
+    job |= {"size": size, "seconds": seconds, "patience_s": patience_s, "noisy": NOISY}
     of = past.key(reference, threads, "trial")
-    with alone() as waited_s, tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        known = past.read(past.path())
-        job |= {"best": asdict(known.best) if known.best else None, "apart": known.apart(of)}
-        job |= {"size": size, "waiting": f"{folder}/waiting"}
-        job |= {"seconds": seconds, "patience_s": patience_s, "noisy": NOISY}
-        raw = _child(job, folder, timeout_s=60 + 20 * seconds + 2 * patience_s)
-        latency = latency_of(raw, waited_s, threads, Best(**raw["best"]), job["apart"])
-        past.add(past.path(), of, latency)
+    with alone() as waited_s:
+        for _ in range(past.read(past.path()).due(of)):
+            _control(reference, threads, seconds, patience_s)
+        latency = _timed(job, of, waited_s)
+        past.add(past.path(), latency)
     check_quiet(model, latency)
     return latency
+
+
+def control(reference: Path) -> None:
+    """Time the control network beside the reference, so that the machine's next measurements know how sure they are."""
+    with alone():
+        _control(reference, 1, SECONDS, CONTROL_PATIENCE_S)
+
+
+def _control(reference: Path, threads: int, seconds: float, patience_s: float) -> None:
+    job = {"verb": "measure", "model": str(control_model(reference.parent)), "reference": str(reference)}
+    job |= {"threads": threads, "runtime": "onnx", "size": None, "noisy": NOISY}
+    job |= {"seconds": min(seconds, SECONDS), "patience_s": min(patience_s, CONTROL_PATIENCE_S)}
+    of = past.key(reference, threads, "trial")
+    past.add(past.path(), _timed(job, of, 0.0), of)
+
+
+def _timed(job: dict[str, Any], of: str, waited_s: float) -> Latency:
+    known = past.read(past.path())
+    job |= {"best": asdict(known.best) if known.best else None, "apart": known.apart(of)}
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        timeout_s = 60 + 20 * job["seconds"] + 2 * job["patience_s"]
+        raw = _child(job | {"waiting": f"{folder}/waiting"}, folder, timeout_s)
+    return latency_of(raw, waited_s, job["threads"], Best(**raw["best"]), job["apart"])
 
 
 def look(seconds: float) -> tuple[list[list[float]], Best]:

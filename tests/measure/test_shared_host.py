@@ -13,9 +13,11 @@ from simulated_host import BEST, Host
 from harness.measure import paired_timing
 from harness.measure import past as machine_past
 from harness.measure.assessment import assess
+from harness.measure.control import SIDE_PX, control_model
 from harness.measure.host_state import Best, clean, lowest, slowdown
 from harness.measure.latency import Latency
 from harness.measure.past import Past
+from harness.measure.process import predict
 
 RECORDED = Path(__file__).with_name("recorded") / "xeon_with_neighbours.npz"
 """A Xeon with AMX, 2 virtual processors, 28 November 2026, whose neighbours come and go: ten processes of 8 s. A row a
@@ -52,7 +54,7 @@ def before_the_rulers(latency: Latency) -> float:
 def grown(past: Past, latency: Latency, folder: Path) -> Past:
     """Add a measurement to what a machine knows."""
     file = folder / "machine.json"
-    machine_past.add(file, "reference", latency)
+    machine_past.add(file, latency, "reference")
     return machine_past.read(file)
 
 
@@ -239,7 +241,7 @@ def test_how_far_measurements_lie_apart_is_learnt() -> None:
     random = np.random.default_rng(0)
 
     def known(sd: float, error: float) -> Past:
-        rows = [{"of": "x", "reference": random.normal(4, sd), "error": error} for _ in range(40)]
+        rows = [{"of": "x", "ratio": random.normal(4, sd), "error": error} for _ in range(40)]
         return Past(tuple(rows))
 
     assert Past(()).apart("x") == known(0.05, 0.001).apart("another") == machine_past.APART
@@ -279,3 +281,24 @@ def test_a_machine_is_assessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_low_end_of_rulers_is_not_their_luckiest() -> None:
     """One reading that a clock got wrong is no best."""
     assert lowest([0.1, *[1.0] * 99], [0.2, *[2.0] * 99]) == Best(1.0, 2.0)
+
+
+def test_the_control_is_timed_at_first_and_then_now_and_then() -> None:
+    """Three times on a machine that knows nothing, once after ten minutes, of each clock and reference for itself."""
+
+    def controls(count: int, age_s: float) -> Past:
+        return Past(tuple({"of": "x", "when": time.time() - age_s} for _ in range(count)))
+
+    assert Past(()).due("x") == controls(9, 0.0).due("y") == machine_past.ENOUGH
+    assert controls(1, 0.0).due("x") == machine_past.ENOUGH - 1
+    assert controls(9, 0.0).due("x") == 0
+    assert controls(9, machine_past.EVERY_S + 1).due("x") == 1
+
+
+def test_the_control_runs_wherever_a_model_does(tmp_path: Path) -> None:
+    """Its file is the same each time, and an engine takes it."""
+    path = control_model(tmp_path / "new")
+    again = control_model(tmp_path / "other")
+    assert path.read_bytes() == again.read_bytes()
+    logits = predict(path, np.random.default_rng(0).standard_normal((3, 3, SIDE_PX, SIDE_PX), dtype=np.float32))
+    assert logits.shape == (3, 10) and logits.std() > 0
