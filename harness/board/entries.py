@@ -35,13 +35,15 @@ LABELLED = ("perturbed",)
 class Timing:
     """One session in which an entry was timed: the first is its verdict's.
 
-    at: when it began, or the verdict was given; seconds since 1970. cpu, engine: that it was timed on. reason: why it
+    at: when it began, or the verdict was given; seconds since 1970. cpu, engine: that it was timed on. clock: what was
+    last found of that machine, by `measure.assessment`, as far as anything was: fit, clean, spread. reason: why it
     doesn't count; None where it does, and only then there are figures: of this session alone.
     """
 
     at: float
     cpu: str | None
     engine: str | None
+    clock: dict[str, Any] | None
     reason: str | None
     ratio: float | None
     ratio_low: float | None
@@ -187,7 +189,8 @@ def _timings(row: Any, again: Sequence[Any]) -> list[Timing]:
     first = {"begun": datetime.fromisoformat(row["judged"]).timestamp(), "reason": None}
     return [
         Timing(
-            at=one["begun"], cpu=(one["machine"] or {}).get("cpu"), engine=row["runtime"], reason=one["reason"],
+            at=one["begun"], cpu=(one["machine"] or {}).get("cpu"), engine=row["runtime"],
+            clock=(one["machine"] or {}).get("clock"), reason=one["reason"],
             **{name: one[name] for name in OF_TIME},
         )
         for one in ({**row, **first}, *again)

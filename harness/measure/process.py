@@ -123,7 +123,9 @@ def latency_of(raw: dict[str, Any], waited_s: float, threads: int, best: Best, a
     """Build a latency from what `paired_timing.repeated` returns."""
     seen = {name: round(value, 3) for name, value in raw["seen"].items()}
     seen |= {"load": round(os.getloadavg()[0], 2), "waited_s": round(waited_s, 3)}
-    return Latency.of(raw["processes"], threads, machine(), seen, best=best, apart=apart)
+    found = past.read(past.path()).assessment
+    clock = {"clock": {name: found[name] for name in ("fit", "clean", "spread", "when")}} if found else {}
+    return Latency.of(raw["processes"], threads, machine() | clock, seen, best=best, apart=apart)
 
 
 def say_waiting(model: str, patience_s: float) -> None:

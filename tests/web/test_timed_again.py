@@ -15,7 +15,8 @@ from harness.board.tables import Session as Row
 from harness.measure.latency import Latency
 from harness.record.verdict import Session
 
-MACHINE = {"cpu": "<b>x</b>", "host": "canary"}
+CLOCK = {"fit": False, "clean": 0.42, "spread": {"3": 0.051}, "when": 1.0}
+MACHINE = {"cpu": "<b>x</b>", "host": "canary", "clock": CLOCK}
 
 
 def figures(ratio: float) -> dict[str, Any]:
@@ -69,6 +70,14 @@ def test_the_pages_say_how_often_and_when(staged: Staged, client: httpx.Client, 
     own = client.post(f"/entries/{timed_again}", data={"token": staged.tokens["A"]}).text
     assert "doesn’t count: judge" in own
     assert "canary" not in page + own + client.get(f"/api/entries/{timed_again}").text
+
+
+def test_the_page_says_what_the_judges_machine_is_worth(staged: Staged, client: httpx.Client, timed_again: int) -> None:
+    """As it was found last; the control: nothing is said where nobody looked."""
+    page = client.get(f"/entries/{timed_again}").text
+    assert "42 % of the time" in page and "spread by 5.1 %" in page and "no machine to rank on" in page
+    other = judged(staged, "B", 0.9, 0.5)
+    assert "The judge’s machine" not in client.get(f"/entries/{other}").text
 
 
 def test_of_an_entry_that_was_timed_once_there_is_no_table(staged: Staged, client: httpx.Client) -> None:
