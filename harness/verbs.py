@@ -199,6 +199,7 @@ def submit(arguments: list[str], as_json: bool) -> None:
 def measure(arguments: list[str], as_json: bool) -> None:
     """Time ONNX files beside a competition's reference network."""
     from harness.measure.any_model import figures
+    from harness.processors import check_threads
     from harness.rules.reference import reference_model
 
     files = [Path(a) for a in arguments if "=" not in a]
@@ -211,6 +212,7 @@ def measure(arguments: list[str], as_json: bool) -> None:
     named = [f"competition.{a}" if a.startswith(("runtime=", "threads=")) else a for a in settings_given]
     settings: config.Submit = config.load("submit", named)
     competition = settings.competition
+    check_threads(competition.threads)
     reference = reference_model(competition.reference, Path(settings.runs) / "reference")
     seconds, patience_s = settings.latency_s, settings.measure.patience_s
     rows = [figures(f, reference, competition, seconds, patience_s, size) for f in files]

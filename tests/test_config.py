@@ -27,7 +27,7 @@ from harness.launch.start import LAUNCHERS
 from harness.rules.competition import Competition
 from harness.rules.formulas import FORMULAS
 from harness.runtime.engines import RUNTIMES
-from harness.track.mirror import MODES
+from harness.track.environment import MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 HINTS = {"resolutions_px": [8, 12], "flip": False, "competition": "digits"}

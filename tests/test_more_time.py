@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from harness.__main__ import main
 from harness.board import worker
+from harness.commands import train as commands
 from harness.errors import HarnessError
 from harness.judge import timing
 from harness.launch import judges
@@ -52,7 +52,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., float
 
 def train(arguments: list[str]) -> None:
     """Be train.py."""
-    runpy.run_path(str(ROOT / "train.py"))["main"](arguments)
+    commands.train(arguments)
 
 
 def test_training_gives_the_clock_what_it_is_given(told: Callable[..., float], tmp_path: Path) -> None:

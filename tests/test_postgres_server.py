@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import stat
@@ -79,7 +80,7 @@ def test_the_command_starts_tells_and_stops(folder: Path) -> None:
     assert first.returncode == 0, first.stderr
     url = db("url", f"folder={folder}")
     assert re.fullmatch(r"postgresql://harness:[\w-]{32}@127\.0\.0\.1:\d+/harness\n", url.stdout), url
-    assert f"export HARNESS_STORAGE_URL='{url.stdout.strip()}'" in first.stdout
+    assert f"export HARNESS_STORAGE_URL={shlex.quote(url.stdout.strip())}" in first.stdout
     assert f"python -m harness db stop folder={folder}" in first.stdout
     assert one(url.stdout.strip()) == 1
     again = db("start", f"folder={folder}")

@@ -43,12 +43,14 @@ def train(arguments: list[str]) -> None:
     if settings.run:
         names.check(settings.run, "run")
     folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
-    line = f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"
-    config.say_next(line + config.carried(arguments, "runs"))
+    lines = [f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"]
+    lines[0] += config.carried(arguments, "runs")
     if settings.hold_out:
         keys = dict.fromkeys(key for a in typed if (key := a.partition("=")[0]) not in ("run", "hold_out", "conf"))
-        again = f"{spelt('train')}{config.carried(typed, *keys)} hold_out=false run={shlex.quote(f'{folder.name}-all')}"
-        print(f"       the last run learns from the images held out, too:\n       {again}")
+        named = f"hold_out=false run={shlex.quote(f'{folder.name}-all')}"
+        lines.append(f"{spelt('train')}{config.carried(typed, *keys)} {named}")
+        print("note:  the last run learns from the images that were held out, too: the second line, hold_out=false")
+    config.say_next(*lines)
 
 
 def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tuple[Any, str]:

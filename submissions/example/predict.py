@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 CLASSES = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
 STORED_PX, INPUT_PX, MEAN, STD = 16, 12, np.float32([0.3058, 0.3058, 0.3058]), np.float32([0.3191, 0.3191, 0.3191])
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.avif', '.bmp', '.dib', '.gif', '.heic', '.heif', '.hif', '.j2k', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.mpo', '.pbm', '.pcx', '.pgm', '.png', '.pnm', '.ppm', '.qoi', '.ras', '.sgi', '.tga', '.tif', '.tiff', '.webp')
 
 
 def between(old, new):

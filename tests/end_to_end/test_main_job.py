@@ -71,7 +71,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("job")
     tuned = run(folder, "tune.py", *SEARCH, *places(folder)).stdout
     (train, *_), short = following(tuned), "recipe.epochs=5 track=offline"
-    (pack,) = following(run_line(folder, f"{train} {short}").stdout)
+    pack, again = following(run_line(folder, f"{train} {short}").stdout)
+    assert "hold_out=false" in again
     packed = run_line(folder, f"{pack} name=first submissions={folder}/sub").stdout
     (score,) = following(packed)
     judged = run_line(folder, f"{score} {shlex.join(board(folder))} track=offline --json")

@@ -55,10 +55,10 @@ def test_a_study_of_few_photographs_says_what_they_are_and_lowers_the_batch(phot
 
 
 def test_the_long_training_of_few_photographs_says_it_too(photographs: list[str], tmp_path: Path):
-    """Of train and validation together; what is recorded is what was trained with."""
+    """Of what is trained on, the held-out part not among it; what is recorded is what was trained with."""
     model = f"model={ROOT / 'conf' / 'model' / 'mobilenetv3.yaml'}"
     settings = [model, *photographs, "recipe.epochs=1", "run=few", *FAST]
     printed = run(tmp_path, "train.py", *settings).stdout
     check_what_is_said(printed)
-    assert "note:  recipe.batch=128 is lowered to 7: 31 images, an epoch would be one step" in printed
-    assert run_folder.read_candidate(tmp_path / "runs" / "final" / "few").recipe.batch == 7
+    assert "note:  recipe.batch=128 is lowered to 6: 25 images, an epoch would be one step" in printed
+    assert run_folder.read_candidate(tmp_path / "runs" / "final" / "few").recipe.batch == 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from squares import save_network
 
 from harness import config
+from harness.commands import pack as commands
 from harness.data.split import Dataset
 from harness.errors import HarnessError
 from harness.record import manifest
@@ -138,7 +138,6 @@ def test_inference_packs_for_the_competition_that_is_named(
         metrics=Result(cost, f1=None, confusion=None, points=None), versions={}, train_s=1.0,
     )  # fmt: skip
     write_run(folder, run)
-    inference = runpy.run_path(str(ROOT / "inference.py"))["main"]
-    inference([f"run={folder}", "name=ours", f"submissions={tmp_path}/sub", *arguments])
+    commands.pack([f"run={folder}", "name=ours", f"submissions={tmp_path}/sub", *arguments])
     packed = manifest.read(tmp_path / "sub" / "ours")
     assert (packed.runtime, packed.threads) == expected
