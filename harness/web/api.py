@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from harness.board import picks, teams
 from harness.board.teams import LONGEST_URL
 from harness.web import views
 from harness.web.declined import Problem
-from harness.web.site import FORM, Asking, Here, Member, received
+from harness.web.site import FORM, Asking, Here, Member, declared, received
 
 LARGEST = 2**31 - 1
 """Of the numbers that the databases count with."""
@@ -23,7 +23,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem} for code in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
 }
 
-router = APIRouter(prefix="/api", responses=PROBLEMS)
+router = APIRouter(prefix="/api", responses=PROBLEMS, dependencies=[Depends(declared)])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from harness.board import competitions, intake
 from harness.board.competitions import Hosted
 from harness.board.teams import Team
 from harness.web import upload, views
+from harness.web.declined import Declined
 from harness.web.guard import Bounds
 from harness.web.tokens import Tokens, unknown
 
@@ -64,6 +65,14 @@ Bearer = Annotated[
     HTTPAuthorizationCredentials | None,
     Security(HTTPBearer(auto_error=False, scheme_name="token", description="the team's token, hb_...")),
 ]
+
+
+def declared(request: Request) -> None:
+    """Refuse what a route doesn't know: a misspelt key would be answered as if it weren't there."""
+    known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
+    if unknown_keys := [key for key in request.query_params if key not in known]:
+        what = f"?{unknown_keys[0]}=: no key of {request.url.path}; allowed: {', '.join(known) or 'none'}"
+        raise Declined(400, "request", what, "remove or rename it")
 
 
 def asking(here: Here, request: Request, bearer: Bearer) -> Team | None:

@@ -68,7 +68,14 @@ class Clock:
         self.took_s, self.now_s = 1.5, 0.0
 
     def __call__(
-        self, model: Path, reference: Path, threads: int, seconds: float, runtime: str, patience_s: float, size: None
+        self,
+        model: Path,
+        reference: Path,
+        threads: int,
+        seconds: float,
+        runtime: str,
+        patience_s: float,
+        size: None = None,
     ) -> Latency:
         side = side_of(model)
         off = self.draw.normal(1, SPREAD) if side in self.timed else FIRST[side]
