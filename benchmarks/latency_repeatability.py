@@ -21,8 +21,8 @@ measurement that is refused counts as that, and is in no other figure.
 
 Spread: highest over lowest of the repeats - 1, of what is scored: our ratio to the reference, their ms. "heavy" has 7
 MB of weights, which live on a cache that is shared with the host's other guests; `spread` is the worst of the seven,
-`cached` the worst of those whose weights fit a processor's own cache. --warm times the reference for a minute before
-anything counts. --save writes one line of JSON a measurement, every raw value among it, as they come.
+`cached` the worst of those whose weights fit a processor's own cache. --warm times a control network for a minute before
+anything counts, as `python -m harness machine` does. --save writes one line of JSON a measurement, every raw value among it, as they come.
 
 The last line is one JSON object. `ratio`: the worst network's spread of the stream's mean over the worst network's
 spread of ours, in the last condition; `low`, `high`: the least and greatest of these over the networks;
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--conditions", nargs="+", choices=conditions, default=conditions)
-    parser.add_argument("--warm", action="store_true", help=f"time the reference for {WARM_S:.0f} s at first")
+    parser.add_argument("--warm", action="store_true", help=f"get to know the machine for {WARM_S:.0f} s at first")
     parser.add_argument("--save", type=Path, help="a file for the raw values, one line of JSON a measurement")
     arguments = parser.parse_args()
     if arguments.repeats < 4:
@@ -135,12 +135,12 @@ def main() -> None:
 
 
 def _warm(bench: Bench) -> None:
-    """Let the machine be known before anything counts: the reference beside itself, for a minute."""
-    from harness.measure.process import measure
+    """Let the machine be known before anything counts, as `python -m harness machine` does."""
+    from harness.measure.process import control
 
     end = time.monotonic() + WARM_S
     while time.monotonic() < end:
-        measure(bench.reference, bench.reference, seconds=bench.seconds)
+        control(bench.reference)
 
 
 def _files(folder: Path) -> tuple[Path, dict[str, Path]]:

@@ -33,7 +33,7 @@ LAST = 20
 """Measurements of the control that tell how far apart measurements lie."""
 ENOUGH = 3
 """Of them, before a measurement is told how far it may be off."""
-EVERY_S = 600.0
+EVERY_S = 120.0
 """After which the control is due again."""
 APART = 0.004
 """Standard deviation, as a share, that is taken for a machine that has told nothing yet."""

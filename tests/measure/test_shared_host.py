@@ -284,7 +284,7 @@ def test_the_low_end_of_rulers_is_not_their_luckiest() -> None:
 
 
 def test_the_control_is_timed_at_first_and_then_now_and_then() -> None:
-    """Three times on a machine that knows nothing, once after ten minutes, of each clock and reference for itself."""
+    """Three times on a machine that knows nothing, once after two minutes, of each clock and reference for itself."""
 
     def controls(count: int, age_s: float) -> Past:
         return Past(tuple({"of": "x", "when": time.time() - age_s} for _ in range(count)))
