@@ -21,8 +21,9 @@ measurement that is refused counts as that, and is in no other figure.
 
 Spread: highest over lowest of the repeats - 1, of what is scored: our ratio to the reference, their ms. "heavy" has 7
 MB of weights, which live on a cache that is shared with the host's other guests; `spread` is the worst of the seven,
-`cached` the worst of those whose weights fit a processor's own cache. --warm times a control network for a minute before
-anything counts, as `python -m harness machine` does. --save writes one line of JSON a measurement, every raw value among it, as they come.
+`cached` the worst of those whose weights fit a processor's own cache. --warm times a control network for a minute
+before anything counts, as `python -m harness machine` does. --save writes one line of JSON a measurement, every raw
+value among it, as they come.
 
 The last line is one JSON object. `ratio`: the worst network's spread of the stream's mean over the worst network's
 spread of ours, in the last condition; `low`, `high`: the least and greatest of these over the networks;
