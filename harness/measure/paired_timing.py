@@ -10,14 +10,14 @@ from harness.measure.host_state import Best, clean, lowest, slowdown
 from harness.measure.latency import Latency
 from harness.measure.rulers import Ruler
 
-PROCESSES = 6  # at least; two processes differ by half a per cent in how they lie in memory
+PROCESSES = 8  # at least; two processes differ by half a per cent in how they lie in memory
 SLOW_PROCESSES = 3  # of an engine that takes long to load
 NARROW = 0.006  # half an interval, as a share, that needs no more of them
 MORE = 4  # times the seconds, while the interval would be refused
 BATCH_S = 0.0004  # long enough for the clock's own cost to vanish, short enough to fall between interruptions
 LOAD_S = 0.02  # CPU time of the turns after one load
 LOADS = 3  # a process; where the weights lie in memory matters as much, so they are laid out anew
-TURNS = 4  # after a load, at least
+TURNS = 8  # after a load, at least: of a network that takes milliseconds, few tell little
 WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything cold
 RULER_MS = 0.05  # that both take with their warm-up, about
 LOOK = 12  # runs of the rulers that tell whether the processor is all ours

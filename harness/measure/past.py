@@ -37,7 +37,7 @@ EVERY_S = 120.0
 """After which the control is due again."""
 APART = 0.004
 """Standard deviation, as a share, that is taken for a machine that has told nothing yet."""
-WEIGHT = 4
+WEIGHT = 8
 """How many measurements that is worth."""
 LEAST_APART = 0.001
 """And the least that it is ever taken for."""
