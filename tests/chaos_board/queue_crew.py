@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import queue_victims as victims
 import sqlalchemy as sa
-from crew import Crew, Member, _forked
+from crew import Crew, Member, _forked, take_lock
 from queue_plan import Fate, Ground
 
 from harness import database
@@ -118,7 +118,7 @@ def _lock(url: str, lasts_s: float, crew: Benches) -> int:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(CUT)
-        connection.exec_driver_sql(take)
+        take_lock(connection, take)
         crew.noted("away-begin")
         time.sleep(lasts_s)
         connection.exec_driver_sql(give)
