@@ -14,8 +14,6 @@ from harness.measure.latency import Latency
 
 SPANS_S = (1, 3, 10)
 """Seconds of a measurement that a spread is told of."""
-REPEATS = 10
-"""Measurements whose spread is told."""
 RANGE = 3.078
 """The range of ten normal values, in standard deviations. Source: Tippett, On the extreme individuals and the range of
 samples taken from a normal population, Biometrika 17 (1925), https://doi.org/10.1093/biomet/17.3-4.364"""
