@@ -217,6 +217,7 @@ class Side:
     """A network in its process: what is shown to it, and what was noted of it (CPU and wall time in ms).
 
     order: positions of images not shown yet; beyond the last they are shown again, altered. size: runs in a batch.
+    each_s: what one takes, about.
     """
 
     remote: Remote
@@ -225,6 +226,7 @@ class Side:
     blank: tuple[float, float]
     order: Iterator[int]
     size: int = 1
+    each_s: float = BATCH_S
     seen_ms: float = 0.0
     inside: list[tuple[float, float]] = field(default_factory=list)
     outside_ms: list[float] = field(default_factory=list)
@@ -239,17 +241,17 @@ class Side:
         clock = time.perf_counter_ns if self.threads > 1 else self.remote.cpu_ns
         paired_timing.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
         took_ms = np.median([self.remote.time(next(number), 1)[self.threads > 1] for _ in range(SIZED)])
-        each_ms = max(took_ms - self.blank[self.threads > 1], 1e3 * BATCH_S / MOST_RUNS)
-        self.size = max(1, round(1e3 * BATCH_S / each_ms))
+        self.each_s = max((took_ms - self.blank[self.threads > 1]) / 1e3, BATCH_S / MOST_RUNS)
+        self.size = max(1, round(BATCH_S / self.each_s))
         self.seen_ms = self._cpu_ms()
         return self.batch
 
-    def batch(self) -> tuple[float, float, int]:
+    def batch(self, warm_s: float) -> tuple[float, float, int]:
         """Time a batch of images never shown before; return what `paired_timing.Batch` does."""
         images, index = self.take(self.size)
         idle_ms = self._cpu_ms() - self.seen_ms
         before = _interruptions(self.remote.pid)
-        spent_ms, wall_ms = self.timed(images)
+        spent_ms, wall_ms = self.timed(images, warm_s)
         broken = paired_timing.broken_into(_interruptions(self.remote.pid) - before, 2 * spent_ms)
         self.shown.append(index)
         self.logits.append(self.remote.logits())
@@ -267,10 +269,13 @@ class Side:
         self.seen_ms = self._cpu_ms()
         return found
 
-    def timed(self, images: np.ndarray) -> tuple[float, float]:
-        """Run another image uncounted, for the other network has just had the caches; then show these and time them."""
+    def timed(self, images: np.ndarray, warm_s: float = 0.0) -> tuple[float, float]:
+        """Run another image uncounted, for the other network has just had the caches; then show these and time them.
+
+        warm_s: for about how long; once at least.
+        """
         self.remote.images(self.take(1)[0])
-        self.remote.run(0, 1)
+        self.remote.run(0, max(1, round(warm_s / self.each_s)))
         self.seen_ms = self._cpu_ms()
         self.remote.images(images)
         return self.remote.time(0, self.size)

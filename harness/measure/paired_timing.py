@@ -22,11 +22,13 @@ WARM_UP_S = 0.02  # at least, in a new process: its first runs find everything c
 RULER_MS = 0.05  # that both take with their warm-up, about
 LOOK = 12  # runs of the rulers that tell whether the processor is all ours
 PAUSE_S = 0.03  # between two looks
+COLD = 0.1  # of what the other network took: how long a network runs uncounted until the caches are its own again
 LONG_S = 2.0  # a wait of a process that is said
 CALIBRATION_S = 0.3  # of rulers, on a machine that nothing is known of
 
-Batch = Callable[[], tuple[float, float, int]]
-"""Runs one short batch: CPU ms and wall ms of one image, and whether another kept breaking in (1) or not (0)."""
+Batch = Callable[[float], tuple[float, float, int]]
+"""Runs one short batch, after runs that don't count, for so many seconds and at least one: CPU ms and wall ms of one
+image, and whether another kept breaking in (1) or not (0)."""
 Loads = list[list[list[float]]]
 """For each load, the lists of a `Load`, in its order."""
 Process = Callable[[float, float], dict[str, Any]]
@@ -90,16 +92,20 @@ def _turns(model: Batch, reference: Batch, ruler: Ruler, cpu_s: Callable[[], flo
     rulers = [ruler()]
     stop = cpu_s() + LOAD_S
 
-    def timed(batch: Batch) -> tuple[float, float, int]:
-        found = batch()
+    def timed(batch: Batch, warm_s: float) -> tuple[tuple[float, float, int], float]:
+        begin = cpu_s()
+        found = batch(warm_s)
+        took_s = cpu_s() - begin
         rulers.append(ruler())
-        return found
+        return found, took_s
 
     while len(rows) < TURNS or cpu_s() < stop:
         if len(rows) % 2 == 0:  # A B B A: a drift meets both alike
-            mine, other = timed(model), timed(reference)
+            mine, took_s = timed(model, 0.0)
+            other, _ = timed(reference, COLD * took_s)
         else:
-            other, mine = timed(reference), timed(model)
+            other, took_s = timed(reference, 0.0)
+            mine, _ = timed(model, COLD * took_s)
         rows.append((*mine[:2], *other[:2], mine[2], other[2]))
     return [list(column) for column in (*zip(*rows, strict=True), *zip(*rulers, strict=True))]
 

@@ -17,6 +17,7 @@ BATCH_MS = 0.4
 RULERS_MS = 0.03
 LOAD_S = 0.012
 START_S = 0.02
+COLD_S = 0.001
 BEST = Best(0.0012, 0.0015)
 
 
@@ -27,7 +28,8 @@ class Host:
     spells_s: how long its clean and its contended spells last at most (at least a tenth of it); none if it is None.
     contended: how much slower, as a share, all gets in a contended spell, at most (half of it at least), each its
     share. drift: how far the clock drifts, as a share, within some minutes. placement: standard deviation, as a share,
-    of where the weights lie in memory, by load. spikes: share of the batches that an interruption meets.
+    of where the weights lie in memory, by load. spikes: share of the batches that an interruption meets. cold: how much
+    slower, as a share, a network runs at most right after the other; less and less so for `COLD_S`.
     """
 
     seed: int
@@ -36,12 +38,15 @@ class Host:
     drift: float = 0.0
     placement: float = 0.004
     spikes: float = 0.05
+    cold: float = 0.0
     now_s: float = 0.0
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
         self._ends_s, self._strength = 0.0, 0.0
+        self._last: Callable | None = None
+        self._ran_s = 0.0
         self._phase = self.random.random() * 2 * np.pi
         if self.spells_s and self.random.random() < 0.5:
             self._strength = self.contended
@@ -70,11 +75,16 @@ class Host:
         """Return what times a batch of a network that has just been loaded."""
         here = ms * np.exp(self.random.normal(0, self.placement))
 
-        def run() -> tuple[float, float]:
+        def run(warm_s: float) -> tuple[float, float, int]:
             took = here * self.factor(share) * (1 + 0.004 * self.random.exponential())
+            if self._last is not run:  # another's data lies in the caches
+                self._last, self._ran_s = run, 0.0
+            self._ran_s += max(warm_s, ms / 1e3)
+            took *= 1 + self.cold * max(0.0, 1 - self._ran_s / COLD_S) * self.random.uniform()
+            self._ran_s += max(BATCH_MS, ms) / 1e3
             if self.random.random() < self.spikes:
                 took *= 1 + self.random.exponential()
-            self.now_s += BATCH_MS / 1e3 * took / here
+            self.now_s += max(BATCH_MS, ms) / 1e3 * took / here + warm_s
             return took, took, 0
 
         return run

@@ -191,10 +191,12 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
     """A B B A, for as long as the loads' CPU time lasts; one load at least, though the time is up."""
     order: list[str] = []
     warmed: list[float] = []
+    uncounted: list[float] = []
 
     def batch(name: str, ms: float) -> paired_timing.Batch:
-        def run() -> tuple[float, float, int]:
+        def run(warm_s: float) -> tuple[float, float, int]:
             order.append(name)
+            uncounted.append(warm_s)
             clock.now_s += ms / 1e3
             return ms, ms + 1, 0
 
@@ -217,6 +219,8 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
         == [[[1.0] * turns, [2.0] * turns, [4.0] * turns, [5.0] * turns, [0] * turns, [0] * turns, *rulers]] * loads
     )
     assert warmed == [paired_timing.WARM_UP_S] + [0.0] * (loads - 1)
+    share = paired_timing.COLD
+    assert uncounted == pytest.approx([0.0, share * 1e-3, 0.0, share * 4e-3] * (turns // 2) * loads)
 
 
 @pytest.mark.usefixtures("any_noise")
