@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.measure.host_state import Best, clean, slowdown
+from harness.measure.host_state import Best, clean, slowdowns
 from harness.measure.latency import Latency
 
 SPANS_S = (1, 3, 10)
@@ -82,8 +82,8 @@ def assess(series: Sequence[Sequence[float]], best: Best, measurements: Sequence
     itself, so that their true ratio is 1.
     """
     at_s, chain, vector = np.asarray(series, dtype=float).T
-    pairs = zip(_windows(chain), _windows(vector), strict=True)
-    slow = np.concatenate([np.full(len(c), slowdown(c, v, best)) for c, v in pairs])
+    pairs = list(zip(_windows(chain), _windows(vector), strict=True))
+    slow = np.concatenate([np.full(len(p[0]), s) for p, s in zip(pairs, slowdowns(pairs, best), strict=True)])
     # each look stands for itself: the same rulers before and after
     state = np.array([clean([c, c], [v, v], best, s)[0] for c, v, s in zip(chain, vector, slow, strict=True)])
     return Assessment(

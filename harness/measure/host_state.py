@@ -22,28 +22,37 @@ class Best:
     """The rulers' times, in ms, when a processor is all ours and its clock at its highest.
 
     chain_ms: of dependent operations, each waiting for the one before. vector_ms: of a product of matrices, as many
-    operations at once as the processor can. Both live in its first cache.
+    operations at once as the processor can. Both live in its first cache. slow: how many times slower than that its
+    clock has gone of late; None where nothing is known of that.
     """
 
     chain_ms: float
     vector_ms: float
+    slow: float | None = None
 
 
-def slowdown(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best) -> float:
-    """Return how many times slower than at best a processor's clock goes; 1.0 where something else is the reason.
+def slowdowns(rulers: Sequence[tuple[Sequence[float], Sequence[float]]], best: Best) -> list[float]:
+    """Return how many times slower than at best a processor's clock went, at each of several times within seconds.
 
-    A lower clock slows both rulers alike. A neighbour on the same core takes from the one that needs all of its units
-    more than from the one that waits for itself.
+    rulers: chain_ms and vector_ms of each. A lower clock slows both alike. Many a neighbour on the same core takes from
+    the one that needs all of its units more than from the one that waits for itself, but not every neighbour; a clock,
+    though, neither moves by more than `TOLERANCE` within seconds, nor away from where it was of late. Whatever is
+    slower than that is a neighbour's doing.
     """
-    chain = float(np.quantile(chain_ms, LOWEST)) / best.chain_ms
-    vector = float(np.quantile(vector_ms, LOWEST)) / best.vector_ms
-    return float(np.sqrt(chain * vector)) if abs(np.log(chain / vector)) <= AGREE else min(1.0, chain, vector)
+    chain, vector = (np.array([np.quantile(ms, LOWEST) for ms in each]) for each in zip(*rulers, strict=True))
+    chain, vector = chain / best.chain_ms, vector / best.vector_ms
+    lowest = float(np.minimum(chain, vector).min())  # a neighbour makes nothing faster
+    if best.slow and lowest > (1 + TOLERANCE) * best.slow:
+        lowest = best.slow
+    both = np.sqrt(chain * vector)
+    its_own = (np.abs(np.log(chain / vector)) <= AGREE) & (both <= (1 + TOLERANCE) * lowest)
+    return [float(slow) for slow in np.where(its_own, both, lowest)]
 
 
 def clean(chain_ms: Sequence[float], vector_ms: Sequence[float], best: Best, slow: float) -> np.ndarray:
     """Tell of each batch, model and reference by turns (A B B A), whether the processor was all ours.
 
-    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdown`. A network
+    chain_ms, vector_ms: before the first batch and after each, one more than batches. slow: see `slowdowns`. A network
     that lowers the clock or empties the caches for a moment slows the rulers after its own batches and not after the
     other's, which a neighbour slows too: what is its own doing is taken out.
 

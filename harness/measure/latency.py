@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from harness.measure.host_state import Best, clean, slowdown
+from harness.measure.host_state import Best, clean, slowdowns
 
-LOW = 0.25
+LOW = 0.1
 """The quantile of a load's clean batches that stands for it: noise only adds time, so the low end is the model's."""
+
+FEW = 8
+"""Clean batches of a load that are worth half of what many are: of fewer, some may have had an unseen neighbour."""
+
+ODD = 1.5
+"""Beyond so many standard deviations from the middle a process counts for less (Huber)."""
+
+ODD_LEAST = 0.002
+"""And as many of these, as a share, count in full whatever the others say: so far apart are any two processes."""
 
 LEAST = 3
 """Clean batches of each network that a load needs to count."""
@@ -91,16 +100,16 @@ class Latency:
         return (*self.earlier, replace(self, earlier=()))
 
     @cached_property
-    def _loads(self) -> list[list[tuple[float, float]]]:
+    def _loads(self) -> list[list[tuple[float, float, int]]]:
         """For each process, each clean load's figures, see `_of`."""
-        return [[found for load in loads if (found := self._of(load, loads))] for loads in self.processes]
+        pairs = zip(self.processes, self._slowdowns, strict=True)
+        return [[found for load in loads if (found := self._of(load, slow))] for loads, slow in pairs]
 
-    def _of(self, load: Load, loads: Sequence[Load], *, contended: bool = False) -> tuple[float, float] | None:
-        """Return log ms at the machine's best clock, and log ratio.
+    def _of(self, load: Load, slow: float, *, contended: bool = False) -> tuple[float, float, int] | None:
+        """Return log ms at the machine's best clock, log ratio, and how many batches of each network tell them.
 
         Of a load's clean batches, None where there are too few; or, if asked, of all.
         """
-        slow = self._slowdown(loads)
         mine, other = (np.asarray(ms) for ms in (load.model_ms, load.reference_ms))
         if load.vector_ms and self.best and not contended:
             turns = clean(load.chain_ms, load.vector_ms, self.best, slow).reshape(-1, 2)
@@ -110,14 +119,18 @@ class Latency:
             if min(len(mine), len(other)) < LEAST:
                 return None
         model, reference = (float(np.log(np.quantile(ms, LOW))) for ms in (mine, other))
-        return model - float(np.log(slow)), model - reference
+        return model - float(np.log(slow)), model - reference, min(len(mine), len(other))
 
-    def _slowdown(self, loads: Sequence[Load]) -> float:
-        """Return how many times slower than at best a process's clock went; 1.0 if unknown."""
-        if not self.best or not loads[0].vector_ms:
-            return 1.0
-        chain, vector = ([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms"))
-        return slowdown(chain, vector, self.best)
+    @cached_property
+    def _slowdowns(self) -> list[float]:
+        """How many times slower than at best each process's clock went; 1.0 if unknown."""
+        if not self.best or not all(loads[0].vector_ms for loads in self.processes):
+            return [1.0] * len(self.processes)
+        chain, vector = (
+            [[ms for load in loads for ms in getattr(load, name)] for loads in self.processes]
+            for name in ("chain_ms", "vector_ms")
+        )
+        return slowdowns(list(zip(chain, vector, strict=True)), self.best)
 
     @property
     def clean_processes(self) -> int:
@@ -131,11 +144,20 @@ class Latency:
 
     @cached_property
     def _logs(self) -> np.ndarray:
-        """One row a process that has clean loads (all, where too few have): the mean of its loads' figures."""
+        """One row a process that has clean loads (all, where too few have): the means of its loads' figures, a weight.
+
+        Loads weigh by their batches, and processes by their loads.
+        """
         found = [loads for loads in self._loads if loads]
         if not self.is_clean:
-            found = [[self._of(load, loads, contended=True) for load in loads] for loads in self.processes]
-        return np.array([np.mean(loads, axis=0) for loads in found])
+            pairs = zip(self.processes, self._slowdowns, strict=True)
+            found = [[self._of(load, slow, contended=True) for load in loads] for loads, slow in pairs]
+        rows = []
+        for loads in found:
+            ms, ratio, count = np.array(loads).T
+            weight = count / (count + FEW)
+            rows.append([np.average(ms, weights=weight), np.average(ratio, weights=weight), weight.sum()])
+        return np.array(rows)
 
     @cached_property
     def excess(self) -> float:
@@ -147,12 +169,11 @@ class Latency:
 
     def _one(self, column: int) -> tuple[float, float, float]:
         """Return log estimate, half of its 95 % interval from the processes, and all of that half, of this session."""
-        values = self._logs[:, column]
-        n = len(values)
-        within = T95[min(n - 2, len(T95) - 1)] * values.std(ddof=1) / np.sqrt(n)
+        middle, error = robust_mean(self._logs[:, column], self._logs[:, 2])
+        within = T95[min(len(self._logs) - 2, len(T95) - 1)] * error
         return (
-            float(values.mean()),
-            float(within),
+            middle,
+            within,
             float(np.hypot(within, 1.96 * np.hypot(self.apart, SHARE * self.excess))),
         )
 
@@ -210,8 +231,7 @@ class Latency:
     @property
     def log_ratio(self) -> tuple[float, float]:
         """Logarithm of the ratio, and its standard error over the processes; of this session."""
-        values = self._logs[:, 1]
-        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+        return robust_mean(self._logs[:, 1], self._logs[:, 2])
 
     @property
     def wall_ms(self) -> float:
@@ -238,3 +258,18 @@ class Latency:
         earlier = tuple(cls.from_dict(session) for session in raw.get("earlier", ()))
         rest = {"best": best, "earlier": earlier} | ({"apart": raw["apart"]} if "apart" in raw else {})
         return cls(processes, threads=raw["threads"], machine=raw["machine"], seen=raw["seen"], **rest)
+
+
+def robust_mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the weighted mean of two values or more, those far out counting for less, and its standard error.
+
+    Source: Huber, Robust estimation of a location parameter, https://doi.org/10.1214/aoms/1177703732
+    """
+    middle = np.median(values)
+    far = ODD * max(1.4826 * float(np.median(abs(values - middle))), ODD_LEAST)
+    for _ in range(20):
+        heavy = weights * np.minimum(1.0, far / np.maximum(abs(values - middle), 1e-12))
+        middle = np.average(values, weights=heavy)
+    error = np.sqrt((heavy**2 * (values - middle) ** 2).sum() * len(values) / (len(values) - 1))
+    error /= weights[abs(values - middle) <= far].sum()
+    return float(middle), float(error)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.measure.host_state import Best, clean, lowest, slowdown
+from harness.measure.host_state import Best, clean, lowest, slowdowns
 from harness.measure.latency import Latency
 from harness.measure.rulers import Ruler
 
@@ -132,7 +132,7 @@ def wait_for_clean(
         before = interruptions()
         chain, vector = zip(*(ruler() for _ in range(LOOK)), strict=True)
         broken = broken_into(interruptions() - before, LOOK * RULER_MS)
-        ours = 2 * clean(chain, vector, best, slowdown(chain, vector, best)).sum() >= LOOK and not broken
+        ours = 2 * clean(chain, vector, best, *slowdowns([(chain, vector)], best)).sum() >= LOOK and not broken
         waited_s = time.monotonic() - begin
         if ours or waited_s >= patience_s:
             return waited_s

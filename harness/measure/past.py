@@ -29,6 +29,10 @@ RANK, OF = 2, 5
 """Which of the measurements, by their rulers, gives the best times: the third, or of few one lower for every five.
 
 Not the first, which may be a clock's mistake; nor a share of them, for a host may have neighbours most of the time."""
+OF_LATE = 3
+"""Measurements that tell how fast the clock goes of late: what lasts for all of them is no neighbour."""
+LATE_S = 3600.0
+"""After which they tell it no more."""
 LAST = 20
 """Measurements of the control that tell how far apart measurements lie."""
 ENOUGH = 3
@@ -62,7 +66,9 @@ class Past:
         if not ordered:
             return None
         found = ordered[min(RANK, len(ordered) // OF)]
-        return Best(found["chain_ms"], found["vector_ms"])
+        late = [m for m in self.measurements[-OF_LATE:] if time.time() - m["when"] < LATE_S]
+        slow = [min(m[name] / found[name] for name in ("chain_ms", "vector_ms")) for m in late]
+        return Best(found["chain_ms"], found["vector_ms"], max(1.0, min(slow)) if slow else None)
 
     def apart(self, of: str) -> float:
         """Return the standard deviation between measurements of the control beyond what their processes show."""
@@ -111,7 +117,7 @@ def add(file: Path, latency: Latency, control_of: str = "") -> None:
     if not loads:
         return
     best = lowest(*([ms for load in loads for ms in getattr(load, name)] for name in ("chain_ms", "vector_ms")))
-    row: dict[str, Any] = {"when": time.time()} | asdict(best)
+    row: dict[str, Any] = {"when": time.time(), "chain_ms": best.chain_ms, "vector_ms": best.vector_ms}
     if control_of:
         row |= {"of": control_of}
     if control_of and latency.is_clean:

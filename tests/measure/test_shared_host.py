@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from harness.measure import paired_timing
 from harness.measure import past as machine_past
 from harness.measure.assessment import assess
 from harness.measure.control import SIDE_PX, control_model
-from harness.measure.host_state import Best, clean, lowest, slowdown
+from harness.measure.host_state import Best, clean, lowest, slowdowns
 from harness.measure.latency import Latency
 from harness.measure.past import Past
 from harness.measure.process import predict
@@ -139,11 +140,41 @@ def test_a_lower_clock_is_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chain", "vector", "slow"), [(1.2, 1.2, 1.2), (1.2, 1.5, 1.0), (1.0, 1.0, 1.0), (0.9, 0.9, 0.9), (1.0, 0.9, 0.9)]
+    ("rulers", "late", "slow"),
+    [
+        ([(1.2, 1.2)], None, [1.2]),
+        ([(1.2, 1.5)], None, [1.2]),
+        ([(1.05, 1.05)], 1.0, [1.05]),
+        ([(1.2, 1.2)], 1.2, [1.2]),
+        ([(1.2, 1.2)], 1.0, [1.0]),
+        ([(1.05, 1.3)], 1.0, [1.05]),
+        ([(0.9, 0.9)], 1.0, [0.9]),
+        ([(1.0, 0.9)], 1.0, [0.9]),
+        ([(1.02, 1.02), (1.2, 1.2), (1.05, 1.05), (1.1, 1.4)], 1.0, [1.02, 1.02, 1.05, 1.02]),
+        ([(1.2, 1.2), (1.22, 1.22)], 1.2, [1.2, 1.22]),
+    ],
 )
-def test_both_rulers_tell_a_clock_from_a_neighbour(chain: float, vector: float, slow: float) -> None:
-    """What slows both alike is the clock; a ruler that is better than ever is the new best."""
-    assert slowdown([BEST.chain_ms * chain] * 9, [BEST.vector_ms * vector] * 9, BEST) == pytest.approx(slow)
+def test_both_rulers_tell_a_clock_from_a_neighbour(
+    rulers: list[tuple[float, float]], late: float | None, slow: list[float]
+) -> None:
+    """A clock slows both alike, and not much from one second to the next nor from what it was of late; better than ever
+    is the new best."""
+    best = replace(BEST, slow=late)
+    series = [([BEST.chain_ms * chain] * 9, [BEST.vector_ms * vector] * 9) for chain, vector in rulers]
+    assert slowdowns(series, best) == pytest.approx(slow)
+
+
+def test_a_neighbour_that_slows_both_rulers_alike_is_none_of_the_clock() -> None:
+    """Processes beside it don't count, though their rulers agree: the network's share of it is another."""
+    quiet = [[0.5] * 20, [0.5] * 20, [0.1] * 20, [0.1] * 20, [0] * 20, [0] * 20]
+    beside = [[0.52] * 20, [0.52] * 20, [0.108] * 20, [0.108] * 20, [0] * 20, [0] * 20]
+    calm, slow = ([[BEST.chain_ms * by] * 41, [BEST.vector_ms * by] * 41] for by in (1.01, 1.2))
+    mixed = Latency.of([[[*quiet, *calm]]] * 4 + [[[*beside, *slow]]] * 4, best=BEST)
+    assert mixed.ratio == pytest.approx(5) and mixed.clean_processes == 4
+    alone = Latency.of([[[*beside, *slow]]] * 4, best=replace(BEST, slow=1.0))
+    assert not alone.is_clean and alone.ratio_low < 5 < alone.ratio_high
+    lasting = Latency.of([[[*beside, *slow]]] * 4, best=replace(BEST, slow=1.2))
+    assert lasting.is_clean and lasting.ms == pytest.approx(0.52 / 1.2)
 
 
 @pytest.mark.parametrize(
@@ -241,10 +272,14 @@ def test_a_machine_forgets_and_isnt_fooled_by_one_lucky_clock(tmp_path: Path) ->
         return {"when": now - age_s, "chain_ms": speed, "vector_ms": 2 * speed}
 
     many = Past(tuple(row(1.0 + 0.001 * i) for i in range(40)) + (row(0.5),))
-    assert many.best == Best(1.001, 2.002)
+    assert many.best == Best(1.001, 2.002, slow=1.0)
     file = tmp_path / "machine.json"
     machine_past._write(file, Past((row(0.5, 40 * 86_400), row(1.0))))
-    assert machine_past.read(file).best == Best(1.0, 2.0)
+    assert machine_past.read(file).best == Best(1.0, 2.0, slow=1.0)
+    slower = Past((*many.measurements, *[row(1.3)] * 2))
+    assert slower.best.slow == 1.0, "two measurements may have had a neighbour"
+    assert Past((*slower.measurements, row(1.3))).best.slow == pytest.approx(1.3, rel=0.01), "three say it is the clock"
+    assert Past(tuple(row(1.0, 7200 + i) for i in range(3))).best.slow is None, "that was hours ago"
     file.write_text("{")
     assert machine_past.read(file) == Past(()) and Past(()).best is None
 
