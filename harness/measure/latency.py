@@ -265,8 +265,8 @@ def robust_mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
 
     Source: Huber, Robust estimation of a location parameter, https://doi.org/10.1214/aoms/1177703732
     """
-    middle = np.median(values)
-    far = ODD * max(1.4826 * float(np.median(abs(values - middle))), ODD_LEAST)
+    quarter, middle, third = np.quantile(values, (0.25, 0.5, 0.75))
+    far = ODD * max(float(third - quarter) / 1.349, ODD_LEAST)  # of a normal distribution's, a standard deviation
     for _ in range(20):
         heavy = weights * np.minimum(1.0, far / np.maximum(abs(values - middle), 1e-12))
         middle = np.average(values, weights=heavy)
