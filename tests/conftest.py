@@ -29,10 +29,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     CACHE = TemporaryDirectory(prefix="harness-cache-")
     os.environ["XDG_CACHE_HOME"] = CACHE.name
 
-pytest_plugins = [
-    "entry_fixtures",
-    "display_fixtures",
-]  # of entries: the sandbox's, the submission's, the judge's tests
+# what the sandbox's, the submission's and the judge's tests share; and those of what a person sees of a long run
+pytest_plugins = ["entry_fixtures", "display_fixtures"]
 
 # started in the background of a script, all of it would be deaf to Ctrl-C, which tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
