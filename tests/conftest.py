@@ -23,11 +23,14 @@ from hypothesis import HealthCheck, settings
 # Tests run side by side, and so do their workers: each with a thread a core, they would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# what tests measure beside one another is nothing that this machine's next measurement should know
-CACHE = TemporaryDirectory(prefix="harness-cache-")
-os.environ["XDG_CACHE_HOME"] = CACHE.name
+# What tests measure beside one another is nothing that this machine's next measurement should know. One folder a run:
+# pytest's workers have it from who started them, or each would time the control network and look for fonts anew.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CACHE = TemporaryDirectory(prefix="harness-cache-")
+    os.environ["XDG_CACHE_HOME"] = CACHE.name
 
-pytest_plugins = ["entry_fixtures"]  # of the sandbox's, the submission's and the judge's tests
+# what the sandbox's, the submission's and the judge's tests share; and those of what a person sees of a long run
+pytest_plugins = ["entry_fixtures", "display_fixtures"]
 
 # started in the background of a script, all of it would be deaf to Ctrl-C, which tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)

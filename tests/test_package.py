@@ -94,7 +94,6 @@ def typed(environment: Path, folder: Path, line: str) -> str:
     return run_line(folder, line, PATH=path, PYTHONPATH="", VIRTUAL_ENV=str(environment.parent)).stdout
 
 
-@pytest.mark.alone
 def test_the_installed_command_works_from_any_folder(environment: Path, tmp_path: Path) -> None:
     """Over 5 s: starts an interpreter three times, and measures. It is the one that was installed, with its conf/."""
     where = "import harness; print(harness.__file__)"

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import in_process
 import numpy as np
 import pytest
 from commands import run
@@ -45,7 +46,7 @@ def original() -> Dataset:
 
 @pytest.fixture(scope="module")
 def team(organiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A team's folder with a packed entry. About 40 s: each command imports torch, two trials and a network train."""
+    """A team's folder with a packed entry. About 40 s: three commands import torch, two trials and a network train."""
     folder = tmp_path_factory.mktemp("team")
     places = [f"storage.url=sqlite:///{folder}/x.db", f"runs={folder}/runs", "track=disabled"]
     copy = f"data.root={organiser}/copy"
@@ -55,7 +56,7 @@ def team(organiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert known["counts"]["test"] == known["report"]["test"] == "hidden"
     run(folder, "train.py", "study=ours", "trial=best", copy, "recipe.epochs=5", *places)
     (trained,) = (folder / "runs" / "final").iterdir()
-    run(folder, "inference.py", f"run={trained}", "name=blind", f"submissions={folder}/sub", copy)
+    in_process.run(folder, "inference.py", f"run={trained}", "name=blind", f"submissions={folder}/sub", copy)
     return folder
 
 
@@ -112,7 +113,7 @@ def test_at_home_the_score_is_of_the_validation_images_and_says_so(team: Path, o
     assert "F1 and points are of the validation images" in said and "f1_of" in said
     assert "data published" in said and "10 classes" in said  # what is judged stands there first
     assert "not stored on a board" in said and "stored in" not in said
-    assert json.loads(run(team, "-m", "harness", "standings", board, "--json").stdout) == []
+    assert json.loads(in_process.run(team, "-m", "harness", "standings", board, "--json").stdout) == []
 
 
 def test_a_judge_without_the_labels_makes_no_verdict(team: Path, organiser: Path, tmp_path: Path) -> None:

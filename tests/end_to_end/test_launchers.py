@@ -31,6 +31,7 @@ from harness.study.worker_process import Job
 
 SECRET = "hush-7231"  # the server takes any password
 QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5", "track=disabled", "study.lease_s=5"]
+KILLABLE = "proxy.epochs=15"  # seconds of training, in which `begun` has looked ten times
 LONG = ["study.name=ours", "study.trials=9", "proxy.epochs=300", "latency_s=1.5", "track=disabled"]
 
 
@@ -124,7 +125,7 @@ def test_a_worker_that_starts_after_its_parent_died_ends(tmp_path: Path) -> None
 def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
     """Over 5 s: two processes import torch, one after the other. The lease needn't run out first."""
     url = f"sqlite:///{tmp_path}/x.db"
-    words = [*QUICK, "study.trials=3", "proxy.epochs=20", "study.lease_s=600"]
+    words = [*QUICK, "study.trials=2", KILLABLE, "study.lease_s=600"]
     command = started(tmp_path, "tune.py", *words, f"storage.url={url}", f"runs={tmp_path}/runs")
     (victim,) = begun(url, tmp_path / "runs", command)
     os.kill(int(victim.user_attrs["worker"].rpartition("-")[2]), signal.SIGKILL)
@@ -132,7 +133,7 @@ def test_a_study_goes_on_when_its_only_worker_is_killed(tmp_path: Path) -> None:
     assert command.returncode == 0, out + err
     killed = "its process was killed by signal 9 (the system does that when memory runs out)"
     assert f"{killed}; the study goes on" in out
-    assert check(url, 3) == [killed]
+    assert check(url, 2) == [killed]
     again = [t for t in load("ours", url).optuna.get_trials() if t.user_attrs.get("retry_of") == victim.number]
     assert len(again) == 1
 
@@ -233,13 +234,13 @@ def test_ray_tasks_run_a_study_though_one_is_killed(tmp_path: Path) -> None:
     """Over 5 s, about 40: Ray starts, two workers import torch, a third takes a dead one's place after its lease."""
     pytest.importorskip("ray", reason="ray isn't installed (pip install 'latency-cup[scale]')")
     url = f"sqlite:///{tmp_path}/x.db"
-    mine = [*QUICK, "study.trials=4", "proxy.epochs=30", f"storage.url={url}", f"runs={tmp_path}/runs"]
+    mine = [*QUICK, "study.trials=3", KILLABLE, f"storage.url={url}", f"runs={tmp_path}/runs"]
     command = started(tmp_path, "tune.py", "launch=ray", "workers=2", *mine)
     victim = begun(url, tmp_path / "runs", command)[0]
     os.kill(int(victim.user_attrs["worker"].rpartition("-")[2]), signal.SIGKILL)
     out, err = command.communicate(timeout=600)
     assert command.returncode == 0, out + err
-    assert check(url, 4) == ["its worker died"]
+    assert check(url, 3) == ["its worker died"]
     assert len([*(tmp_path / "runs" / "ours").glob("worker-*.log")]) >= 2
     assert err == ""
 

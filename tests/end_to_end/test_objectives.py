@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import in_process
 import pytest
 from commands import run
 from next_lines import following
@@ -68,5 +69,5 @@ def test_it_has_no_pruned_trial_by_points(tuned: tuple[Path, str]) -> None:
 
 def test_points_can_not_be_searched_where_a_trial_has_none(tmp_path: Path) -> None:
     """The error says what to search for instead."""
-    said = run(tmp_path, "tune.py", BOARD, *SMALL, *place(tmp_path), code=2).stderr
+    said = in_process.run(tmp_path, "tune.py", BOARD, *SMALL, *place(tmp_path), code=2).stderr
     assert "study.objective=pareto" in said and "study.objective=f1" in said and "Traceback" not in said

@@ -32,8 +32,6 @@ from harness.sandbox.remote import Mode
 from harness.submission import predictions
 from harness.submission.entry import read
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
@@ -43,6 +41,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return takes_ms
 
 
+@pytest.mark.alone
 def test_a_verdict_holds_what_was_measured(
     verdict: Verdict, packed: Path, dataset: Dataset, competition: Competition
 ) -> None:
@@ -64,6 +63,7 @@ def test_a_verdict_holds_what_was_measured(
     assert verdict.machine["cores"] >= 1
 
 
+@pytest.mark.alone
 def test_a_verdict_says_what_was_audited_and_in_what_sandbox(verdict: Verdict, mode: Mode) -> None:
     """Each check by its reason, with its figures and what is allowed."""
     named = {"determinism", "perturbed", "outputs", "repeat", "unseen", "outside", "threads"}
@@ -73,6 +73,7 @@ def test_a_verdict_says_what_was_audited_and_in_what_sandbox(verdict: Verdict, m
     assert (verdict.f1_public, verdict.points_private) == (verdict.f1, verdict.points)
 
 
+@pytest.mark.alone
 def test_a_verdict_survives_json(verdict: Verdict) -> None:
     """What goes to the board can be written and read."""
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
@@ -303,6 +304,7 @@ def test_auto_times_the_fastest_engine_that_computes_the_same(
     assert found.latency_ms == pytest.approx(0.5)
 
 
+@pytest.mark.alone
 def test_an_entry_is_timed_once_more_as_it_was_at_first(
     verdict: Verdict, packed: Path, dataset: Dataset, competition: Competition, cache: Path, mode: Mode,
     monkeypatch: pytest.MonkeyPatch,

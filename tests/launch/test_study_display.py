@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from display_fixtures import Terminal
 
 from harness.launch import display, start
 from harness.launch.display import Display
@@ -25,31 +24,15 @@ AT_WORK = Progress(
 )  # fmt: skip
 
 
-class Terminal(io.StringIO):
-    """A file that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands until a test moves it."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
-
-
 def test_out_of_a_terminal_running_trials_are_a_line_now_and_then(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
+    standing_clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first at once, the next 30 s later and only if there is news; trials that have ended stand for themselves."""
     with Display("ours", total=60, done=0) as shown:
         shown.show(0, [], "")
         shown.show(0, [replace(AT_WORK, epoch=0, stage="timing", latency_ms=None)], "")
         for second in range(90):
-            clock[0] = 1000.0 + second
+            standing_clock[0] = 1000.0 + second
             shown.show(0, [replace(AT_WORK, epoch=min(4, second // 10), loss=None, f1=None)], "")
         shown.say("trial    3  ended")
     assert capsys.readouterr().out.splitlines() == [
@@ -60,7 +43,7 @@ def test_out_of_a_terminal_running_trials_are_a_line_now_and_then(
     ]
 
 
-def test_a_line_names_few_of_many(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_names_few_of_many(standing_clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     """64 workers are one line, not a page."""
     with Display("ours", total=60, done=0) as shown:
         shown.show(0, [replace(AT_WORK, trial=n) for n in range(64)], "")

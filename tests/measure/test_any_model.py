@@ -26,8 +26,6 @@ from harness.submission.operators import OPERATORS
 from harness.verbs import measure
 from tests.models_of_others import MACS, MAKERS, SIZES
 
-pytestmark = pytest.mark.alone
-
 COUNTS = {
     "batch_of_8": 8 * MACS,
     "oblong": (MACS - 160) * 48 // 32 + 160,

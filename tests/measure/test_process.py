@@ -31,9 +31,6 @@ def network(channels: int, repeat: int = 1, side_px: int = 16) -> nn.Module:
     return build(ModelSpec.from_dict({"stages": stages}), 5, side_px)
 
 
-pytestmark = pytest.mark.alone
-
-
 @pytest.fixture
 def any_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no measurement refused: what is looked for is larger than a busy machine's noise."""
@@ -94,6 +91,7 @@ def test_a_run_that_takes_too_long_is_ended(reference: Path) -> None:
         predict(reference, np.zeros((1, 3, 16, 16), dtype=np.float32), timeout_s=0.05)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("any_noise")
 def test_a_bigger_network_has_the_bigger_ratio(reference: Path, tmp_path: Path) -> None:
     """The reference beside itself is near 1; more of everything is slower than it, and less of it faster.
@@ -223,6 +221,7 @@ def test_a_process_loads_anew_and_times_both_by_turns(clock: Clock, left_s: floa
     assert uncounted == pytest.approx([0.0, share * 1e-3, 0.0, share * 4e-3] * (turns // 2) * loads)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("any_noise")
 def test_what_a_model_takes_from_file_to_label_is_more_than_its_own_time(tmp_path: Path) -> None:
     """Decoding and resizing come on top, and more pixels cost more."""
@@ -241,6 +240,7 @@ measure(Path(sys.argv[1]), Path(sys.argv[1]), seconds=60)
 """
 
 
+@pytest.mark.alone
 def test_no_measurement_outlives_who_asked_for_it(tmp_path: Path) -> None:
     """Killed with kill -9, it leaves no process that would disturb the next one; both its generations end.
 

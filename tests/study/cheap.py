@@ -8,13 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from fork_server import CONTEXT
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
@@ -34,10 +34,6 @@ COST = Cost(
     macs=1, parameters=1, latency_ms=1.0, latency_low_ms=1.0, latency_high_ms=1.0,
     ratio=1.0, ratio_low=1.0, ratio_high=1.0, runtime="onnx",
 )  # fmt: skip
-# One import for all workers of a test run; each is a fork of this server, which has no threads. What it imports must be
-# on Python's own path, as this file isn't: a preload that can't be found is left out in silence.
-CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["harness.study.worker", "harness.study.study", "torch", "psycopg", "pymysql"])
 
 
 def opened(

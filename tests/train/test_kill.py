@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from fork_server import CONTEXT
 
-ROOT = Path(__file__).resolve().parents[2]
+from harness.__main__ import shell
+
 EPOCHS = 16
 CANDIDATE = {
     "model": {
@@ -26,26 +27,33 @@ CANDIDATE = {
 }
 
 
-def command(candidate: Path, runs: Path) -> list[str]:
-    """The command of one run; only the folder differs."""
-    return [
-        sys.executable, str(ROOT / "train.py"), f"candidate={candidate}", "data=digits", "run=net", "track=disabled",
-        f"recipe.epochs={EPOCHS}", "recipe.ema=0.99", "threads=1", f"runs={runs}",
-    ]  # fmt: skip
+def train(candidate: Path, runs: Path) -> None:
+    """Be `train.py`; only the folder differs from run to run, and has what was printed, and the errors, beside it."""
+    with (
+        runs.with_suffix(".out").open("w") as out,
+        runs.with_suffix(".err").open("w", buffering=1) as err,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        words = [f"candidate={candidate}", "data=digits", "run=net", "track=disabled", f"runs={runs}"]
+        shell(["train", *words, f"recipe.epochs={EPOCHS}", "recipe.ema=0.99", "threads=1"])
 
 
-def kill_when(arguments: list[str], ready: Callable[[], bool], delay_s: float) -> int:
-    """Start the command, wait for a moment, and kill it with SIGKILL; return its exit code."""
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            deadline = time.monotonic() + 600
-            while not ready() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.002)
-            time.sleep(delay_s)
-        finally:
-            process.kill()
-        assert not process.stderr.read()
-    return process.returncode
+def kill_when(arguments: tuple[Path, Path], ready: Callable[[], bool], delay_s: float) -> int | None:
+    """Start the training, wait for a moment or its end, and kill it with SIGKILL; return its exit code."""
+    process = CONTEXT.Process(target=train, args=arguments)
+    process.start()
+    try:
+        deadline = time.monotonic() + 600
+        while not ready() and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(delay_s)
+    finally:
+        process.kill()
+        process.join()
+    if process.exitcode:  # one that ends well may have said that its measurement waited for another
+        assert not arguments[1].with_suffix(".err").read_text()
+    return process.exitcode
 
 
 def rows(folder: Path) -> list[dict]:
@@ -57,13 +65,13 @@ def rows(folder: Path) -> list[dict]:
 def test_a_training_killed_thrice_ends_like_one_that_was_not(tmp_path: Path):
     """Killed as its record appears, after its first checkpoint and at a random moment: the same result to the last bit.
 
-    Takes its seconds because five processes load torch and two of them measure the artefact. The layout and number
-    format are found by timing, once a run: the straight run is given those that the killed one found.
+    Takes its seconds because five processes train and two of them measure the artefact. The layout and number format
+    are found by timing, once a run: the straight run is given those that the killed one found.
     """
     candidate = tmp_path / "net.json"
     candidate.write_text(json.dumps(CANDIDATE))
     killed, straight = (tmp_path / name / "final" / "net" for name in ("killed", "straight"))
-    again, draw = command(candidate, tmp_path / "killed"), random.Random()
+    again, draw = (candidate, tmp_path / "killed"), random.Random()
     saved = killed / "checkpoint.pt"
 
     assert kill_when(again, (killed / "begun.json").exists, 0.0) == -signal.SIGKILL
@@ -72,14 +80,13 @@ def test_a_training_killed_thrice_ends_like_one_that_was_not(tmp_path: Path):
     delay_s = draw.uniform(0.0, 0.3)
     assert kill_when(again, lambda: len(rows(killed)) > before + 3, delay_s) == -signal.SIGKILL
     assert 0 < int(torch.load(saved)["epoch"]) < EPOCHS, f"killed {delay_s} s after an epoch"
-    ended = subprocess.run(again, capture_output=True, text=True, timeout=900)
-    assert ended.returncode == 0, ended.stderr
-    assert "resumed after epoch" in ended.stdout
+    assert kill_when(again, lambda: False, 0.0) == 0
+    assert "resumed after epoch" in (tmp_path / "killed.out").read_text()
 
     straight.mkdir(parents=True)
     shutil.copy(killed / "begun.json", straight)
-    whole = subprocess.run(command(candidate, tmp_path / "straight"), capture_output=True, text=True, timeout=900)
-    assert whole.returncode == 0 and "resumed" not in whole.stdout, whole.stderr
+    assert kill_when((candidate, tmp_path / "straight"), lambda: False, 0.0) == 0
+    assert "resumed" not in (tmp_path / "straight.out").read_text()
 
     for name in ("weights.pt", "checkpoint.pt"):
         one, other = (torch.load(folder / name) for folder in (killed, straight))

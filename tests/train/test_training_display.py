@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
-import time
 from datetime import datetime, timedelta
 
 import pytest
+from display_fixtures import Terminal
 
 from harness.train.display import Display
 
 
-class Terminal(io.StringIO):
-    """A file that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands until a test moves it."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
-
-
-def train(clock: list[float], *, done: int = 0, **before: float | None) -> None:
+def train(standing_clock: list[float], *, done: int = 0, **before: float | None) -> None:
     """Train 100 epochs of 5 steps of 32 images, a second each; F1 is looked at after every tenth."""
     rest = {"loss": None, "f1": None} | before
     with Display("net", epochs=100, steps=5, batch=32, done=done, **rest) as display:
         for epoch in range(done + 1, 101):
             for step in range(5):
-                clock[0] += 0.2
+                standing_clock[0] += 0.2
                 display.step((epoch - 1) * 5 + step + 1, 2.0)
             display.epoch(1 / epoch, 0.5 if epoch % 10 == 0 else None)
 
 
-def test_out_of_a_terminal_it_is_a_line_in_ten_seconds(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_of_a_terminal_it_is_a_line_in_ten_seconds(
+    standing_clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     """With epoch, loss, the last F1, the rate and the expected end; the last epoch has one, too."""
-    train(clock)
+    train(standing_clock)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == [f"{n}/100" for n in (*range(1, 100, 10), 100)]
     assert "F1" not in lines[0] and "loss 1.0000" in lines[0]
@@ -53,20 +38,20 @@ def test_out_of_a_terminal_it_is_a_line_in_ten_seconds(clock: list[float], capsy
 
 
 def test_a_resumed_training_reckons_with_its_own_sitting(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
+    standing_clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither rate nor end count the epochs of before; loss and F1 are known from the start."""
-    train(clock, done=50, loss=0.02, f1=0.4)
+    train(standing_clock, done=50, loss=0.02, f1=0.4)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("epoch 51/100  loss 0.0196  F1 0.4000  160 images/s  expected end in 0:00:49, ")
 
 
-def test_a_terminal_has_a_bar_that_says_the_same(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_a_bar_that_says_the_same(standing_clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins where an earlier sitting ended."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr("tqdm.std.tqdm.__del__", lambda bar: None)
-    train(clock, done=50, loss=0.02, f1=0.4)
+    train(standing_clock, done=50, loss=0.02, f1=0.4)
     frames = [frame for frame in re.sub(r"\x1b\[[A-Za-z]", "", terminal.getvalue()).split("\r") if frame.strip()]
     assert frames[0].startswith("net  50%|") and "epoch 51/100  loss 0.0200  F1 0.4000" in frames[0]
     assert frames[-1].startswith("net 100%|") and "epoch 100/100" in frames[-1] and "F1 0.5000" in frames[-1]
