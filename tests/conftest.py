@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 
 # Tests run side by side, and so do their workers: each with a thread a core, they would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # a test that imports it asks no network, as the harness doesn't
 
 # what tests measure beside one another is nothing that this machine's next measurement should know
 CACHE = TemporaryDirectory(prefix="harness-cache-")
