@@ -49,7 +49,12 @@ ALSO_CALLED = {
     "img_size": "resolution_px", "image_size": "resolution_px", "imgsz": "resolution_px", "path": "root", "dir": "root",
     "folder": "root", "dataset": "root", "augmentation": "augment", "timeout": "hours", "db": "url", "database": "url",
 }  # fmt: skip
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list[Any]": "a list: [A, {B: {p: 0.5}}]",
+}
 
 
 TEXTS = {f"data.{f.name}" for kind, _ in DATASETS.values() for f in fields(kind) if f.type == "str"} | {"space.name"}

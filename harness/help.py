@@ -73,6 +73,10 @@ PAGES = {
             ("recipe.lr=null", "learning rate, above 0; null keeps the candidate's, as with the next ones"),
             ("recipe.batch=null", "2 to 65,536"),
             ("augment.m=null", "strength of RandAugment, 0 to 30; augment.n|flip|crop|cutout likewise"),
+            (
+                "augment.transforms=null",
+                "albumentations' own, such as '[HorizontalFlip, ColorJitter]'; augment.place=before|after",
+            ),
             ("hold_out=true", "holds the validation part out and tells its F1; false learns from it too: the last run"),
             ("weights=", "begin with a run's weights.pt"),
             ("device=auto", "auto, cpu, cuda, cuda:1"),

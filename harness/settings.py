@@ -64,6 +64,8 @@ class Change:
     flip: bool | None = None
     crop: float | None = None
     cutout: float | None = None
+    transforms: list[Any] | None = None
+    place: str | None = None
 
 
 @dataclass

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 
 # Tests run side by side, and so do their workers: each with a thread a core, they would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # a test that imports it asks no network, as the harness doesn't
 
 # What tests measure beside one another is nothing that this machine's next measurement should know. One folder a run:
 # pytest's workers have it from who started them, or each would time the control network and look for fonts anew.

@@ -93,7 +93,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
     """Train it, print what came of it, and return its folder."""
     import torch
 
-    from harness.data import overview
+    from harness.data import overview, transforms
     from harness.data.loader import fitting_batch
     from harness.data.sets import load as load_data
     from harness.record import files
@@ -117,6 +117,7 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
     if settings.recipe.lr is not None:
         recipe = replace(recipe, optimizer=recipe.optimizer | {"lr": settings.recipe.lr})
     augment = replace(candidate.augment, **{k: v for k, v in asdict(settings.augment).items() if v is not None})
+    transforms.tried(augment.transforms, candidate.resolution_px)
     weights = source(Path(settings.weights)) if settings.weights else candidate.weights
     recipe = replace(recipe, start="he") if weights else recipe  # as the weights are
     data_name, options = config.data_options(settings.data)

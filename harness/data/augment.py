@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from harness.data.operations import MAGNITUDES, OPERATIONS, compiled, operate
+from harness.data.transforms import PLACES, settled
 from harness.errors import HarnessError, pick
-
-if TYPE_CHECKING:
-    import albumentations
 
 
 @dataclass
@@ -25,6 +22,9 @@ class Augment:
     n: RandAugment operations an image, 0..14. m: their magnitude, 0..30; 0 changes nothing. flip: mirror half of the
     images. crop: reflect padding as a share of the side, 0..0.5, before a crop at a random place. cutout: side of a
     black square as a share of the side, 0 (none) to 0.9; it may stand partly outside.
+
+    transforms: albumentations' own, [{name: options}, ...]; a name alone takes its defaults. place: before or after all
+    of the above.
 
     Raises:
         HarnessError: a value outside its range.
@@ -37,6 +37,8 @@ class Augment:
     flip: bool = True
     crop: float = 0.125
     cutout: float = 0.0
+    transforms: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    place: str = "before"
 
     def __post_init__(self) -> None:
         _check_number("n", self.n, len(OPERATIONS), whole=True)
@@ -45,10 +47,15 @@ class Augment:
         _check_number("cutout", self.cutout, 0.9, whole=False)
         if not isinstance(self.flip, bool):
             raise HarnessError(f"augment.flip: {self.flip!r}; allowed: true or false", "set it to true or false")
+        pick(dict.fromkeys(PLACES), self.place, "augment.place")
+        self.transforms = settled(self.transforms)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options as JSON-able values."""
-        return asdict(self)
+        """Return the options as JSON-able values; `transforms` and their place only where there are some."""
+        plain = asdict(self)
+        if not self.transforms:
+            del plain["transforms"], plain["place"]
+        return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Augment:
@@ -141,21 +148,6 @@ def augment(pixels: np.ndarray, how: Augment, rng: np.random.Generator) -> np.nd
     random sign; at m=0 every operation, AutoContrast and Equalize included, is left out.
     """
     return follow(pixels, how, draw(len(pixels), pixels.shape[1], how, rng))
-
-
-def pipeline(how: Augment, side_px: int) -> albumentations.Compose:
-    """Offer the same policy as an albumentations pipeline for one image: resize to side_px, then `augment`."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the network for a newer version
-    import albumentations  # here, because the import takes most of a second
-
-    class Policy(albumentations.ImageOnlyTransform):
-        def get_params(self) -> dict[str, Any]:
-            return {"plan": draw(1, side_px, how, self.random_generator)}
-
-        def apply(self, img: np.ndarray, plan: Plan, **_: Any) -> np.ndarray:
-            return follow(img[None], how, plan)[0]
-
-    return albumentations.Compose([albumentations.Resize(side_px, side_px), Policy(p=1.0)])
 
 
 def _padding_px(how: Augment, side_px: int) -> int:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from harness.data import transforms
 from harness.data.augment import Augment, draw, follow
 from harness.data.prepare import Preprocessing
 from harness.seed import generator
@@ -33,6 +34,7 @@ def batches(
     rank: int = 0,
     world: int = 1,
     weights: np.ndarray | None = None,
+    threads: int = 1,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
     """Yield one epoch of (uint8 images (B, R, R, 3), int64 labels (B,), weights (B,)), in an order of its own.
 
@@ -45,21 +47,36 @@ def batches(
 
     rank, world: of so many processes that train together, each takes its share of every batch; what happens to an image
     doesn't depend on who takes it.
+
+    threads: as many make batches at once where `how` has transforms, AHEAD at most; they change no image. Without
+    transforms one thread is ahead of any training.
+
+    Raises:
+        HarnessError: a transform fails, or makes images of another kind or side.
     """
     order = generator(seed, "order", epoch).permutation(len(labels))
     count = max(1, len(labels) // size)
     mirrored = generator(seed, "flip").random(len(labels)) < 0.5
+    at_once = min(threads, AHEAD) if how.transforms else 1
+    vary = transforms.varying(how.transforms, pixels.shape[1], at_once)
 
     def make(number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         chosen = order[number * size : (number + 1) * size]
         plan = draw(len(chosen), pixels.shape[1], how, generator(seed, "augment", epoch, number))
         plan = replace(plan, mirrored=(mirrored[chosen] ^ (epoch % 2 == 1)) & how.flip)
+        seeds = generator(seed, "transforms", epoch, number).integers(2**63, size=len(chosen))
         share = slice(rank, None, world)
-        chosen, plan = chosen[share], plan.take(share)
+        chosen, plan, seeds = chosen[share], plan.take(share), seeds[share]
+        images = pixels[chosen]
+        if how.place == "before":
+            images = vary(images, seeds)
+        images = follow(images, how, plan)
+        if how.place == "after":
+            images = vary(images, seeds)
         heavy = None if weights is None else torch.from_numpy(weights[chosen])
-        return torch.from_numpy(follow(pixels[chosen], how, plan)), torch.from_numpy(labels[chosen]), heavy
+        return torch.from_numpy(images), torch.from_numpy(labels[chosen]), heavy
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         ready = deque(pool.submit(make, i) for i in range(min(AHEAD, count)))
         for number in range(count):
             batch = ready.popleft().result()

@@ -54,7 +54,7 @@ class Candidate:
         plain = {
             "model": self.model.to_dict(),
             "resolution_px": self.resolution_px,
-            "augment": asdict(self.augment),
+            "augment": self.augment.to_dict(),
             "recipe": self.recipe.to_dict(),
         }
         return plain | ({"weights": asdict(self.weights)} if self.weights else {})

@@ -1,17 +1,19 @@
 """A run's folder: the files that a trial or a final training leaves, by name; written and read here alone.
 
-candidate.json, latency.json, result.json (a trial's), run.json (a final training's); `record.journal` has the rows of
-metrics.jsonl.
+candidate.json, transforms.json (where it has some), latency.json, result.json (a trial's), run.json (a final
+training's); `record.journal` has the rows of metrics.jsonl.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from harness.data.prepare import Preprocessing
+from harness.data.transforms import written
 from harness.errors import HarnessError
 from harness.record import files
 from harness.record.candidate import Candidate
@@ -19,6 +21,7 @@ from harness.record.result import Result
 from harness.record.run import Run
 
 CANDIDATE, LATENCY, RESULT, RUN = "candidate.json", "latency.json", "result.json", "run.json"
+TRANSFORMS = "transforms.json"
 AGAIN = "run the same train.py command again"
 
 
@@ -26,6 +29,15 @@ def write_candidate(folder: Path, candidate: Candidate) -> None:
     """Write what is trained; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / CANDIDATE, candidate.to_dict())
+
+
+def write_transforms(folder: Path, transforms: Sequence[Mapping[str, Any]], side_px: int) -> None:
+    """Write the pipeline that images of a side go through as albumentations does, for `albumentations.load`.
+
+    Without transforms there is no file.
+    """
+    if transforms:
+        files.write_json(folder / TRANSFORMS, written(transforms, side_px))
 
 
 def read_candidate(path: Path) -> Candidate:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Protocol
 
+from harness.data.transforms import tried
 from harness.errors import HarnessError, pick
 from harness.models.build import BLOCKS, options_of
 from harness.record.candidate import Candidate
@@ -70,15 +71,21 @@ def check(space: dict[str, Any]) -> None:
     """Try a space before a study uses it: every branch, with the smallest and the largest of everything.
 
     Raises:
-        HarnessError: a range is misspelt or empty, a block or its option unknown, or what it makes is no candidate.
+        HarnessError: a range is misspelt or empty, a block or its option unknown, what it makes is no candidate, or
+            its transforms make no images of the candidate's side.
     """
     for end in (0, -1):
         corner, turn = _Corner(end), 0
         while turn < corner.longest**2:  # a choice within a choice has its turns too
-            for stage in suggest(space, corner).model.stages:
+            candidate = suggest(space, corner)
+            for stage in candidate.model.stages:
                 pick(BLOCKS, stage.block, "space.model.stages")
                 for name in stage.options:
                     pick(options_of(stage.block), name, f"space.model.stages ({stage.block})")
+            try:
+                tried(candidate.augment.transforms, candidate.resolution_px)
+            except HarnessError as e:
+                raise HarnessError(f"space.{e.what}", e.fix) from e
             turn += 1
 
 

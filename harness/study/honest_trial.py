@@ -182,6 +182,7 @@ def _train(
 ) -> _Trained:
     """Train on the proxy; at each rung, report the points that the trial is heading for."""
     train_px = max(4, round(candidate.resolution_px * task.proxy.pixels))
+    run_folder.write_transforms(folder, candidate.augment.transforms, train_px)
     small, whole = (Preprocessing(px, *task.statistics) for px in (train_px, candidate.resolution_px))
     images, score = at(task.train, train_px), at(task.score.take(slice_of(task.score)), train_px)
     begun = resume.begun(folder) or task.precision or probe(model, train_px, candidate.recipe.batch, task.device)

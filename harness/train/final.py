@@ -130,6 +130,7 @@ def _begin(plan: Plan) -> dict[str, Any]:
     found = plan.precision or probe(model, side_px, batch, plan.device)
     begun = {"identity": identity, "precision": found.to_dict()}
     run_folder.write_candidate(plan.folder, plan.candidate)
+    run_folder.write_transforms(plan.folder, plan.candidate.augment.transforms, side_px)
     files.write_json(path, begun, durable=True)
     return begun
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import distributed, nn
 from torch.optim.swa_utils import AveragedModel
 
+from harness.data import transforms
 from harness.data.augment import Augment
 from harness.data.loader import batches, normalised
 from harness.data.prepare import Preprocessing
@@ -78,9 +79,11 @@ def fit(
 
     Raises:
         Diverged: the loss became infinite or not a number.
-        HarnessError: the state to begin from isn't whole; a batch has fewer images than there are processes.
+        HarnessError: the state to begin from isn't whole; a batch has fewer images than there are processes; a
+            transform doesn't make images of the same side.
     """
     _check_shares(min(recipe.batch, len(images)), world)
+    transforms.tried(how.transforms, images.pixels.shape[1])
     keep()
     STARTS[recipe.start](model, images.pixels, preprocessing)
     model = precision.place(model.to(device))
@@ -99,7 +102,8 @@ def fit(
         start, total = time.perf_counter(), 0.0
         model.train()
         shares = batches(
-            images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world, images.weights
+            images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world, images.weights,
+            threads=torch.get_num_threads(),
         )  # fmt: skip
         for step, (x, y, weights) in enumerate(shares):
             done = (epoch * steps + step + 0.5) / (recipe.epochs * steps)

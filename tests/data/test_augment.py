@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import InterpolationMode, autoaugment
 
-from harness.data.augment import Augment, Plan, augment, draw, follow, pipeline
+from harness.data.augment import Augment, Plan, augment, draw, follow
 from harness.data.operations import MAGNITUDES, OPERATIONS
 from harness.errors import HarnessError
 
@@ -259,16 +259,3 @@ def test_an_unknown_option_is_met_with_the_known_ones() -> None:
     """A near miss is corrected."""
     with pytest.raises(HarnessError, match="(?s)unknown 'cutot'.*crop, cutout, flip.*mean 'cutout'"):
         Augment.from_dict({"cutot": 0.5})
-
-
-def test_the_policy_works_inside_albumentations() -> None:
-    """The pipeline resizes, varies from call to call, and repeats itself with albumentations' own seed."""
-    image = batch(1, 48)[0]
-    policy = pipeline(Augment(m=20), 32)
-    policy.set_random_seed(8)
-    first = [policy(image=image)["image"] for _ in range(10)]
-    policy.set_random_seed(8)
-    second = [policy(image=image)["image"] for _ in range(10)]
-    assert all(f.shape == (32, 32, 3) and f.dtype == np.uint8 for f in first)
-    assert np.array_equal(first, second)
-    assert len({f.tobytes() for f in first}) >= 8

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import albumentations
 import numpy as np
 import optuna
 import pytest
@@ -144,6 +145,18 @@ def test_the_recorded_candidate_rebuilds_the_network(ran: Ran, task: honest_tria
     again = export(model.eval(), candidate.resolution_px, tmp_path / "again.onnx")
     x = prepare(task.score.pixels, Preprocessing(**read(ran, "result.json")["preprocessing"]))
     np.testing.assert_allclose(predict(again, x), predict(ran.folder / "model.onnx", x), atol=1e-4)
+
+
+def test_its_transforms_are_recorded_as_the_library_writes_them(task: honest_trial.Task, tmp_path: Path) -> None:
+    """At the side that the proxy trains at, which is filled in; `albumentations.load` has them back."""
+    listed = [{"RandomResizedCrop": {"scale": [{"float": [0.5, 0.9]}, 1.0]}}, {"choice": {"jitter": "ColorJitter"}}]
+    space = SPACE | {"resolution_px": 12, "augment": SPACE["augment"] | {"transforms": listed}}
+    trial = asked()
+    run(replace(task, space=space, proxy=replace(task.proxy, pixels=0.67)), tmp_path, trial=trial)
+    crop, jitter = albumentations.load(tmp_path / "transforms.json").transforms
+    low = trial.params["augment.transforms.0.RandomResizedCrop.scale.0"]
+    assert tuple(crop.size) == (8, 8) and tuple(crop.scale) == (low, 1.0) and type(jitter).__name__ == "ColorJitter"
+    assert run_folder.read_candidate(tmp_path).augment.transforms[0] == {"RandomResizedCrop": {"scale": [low, 1.0]}}
 
 
 def test_it_is_timed_and_scored_at_its_own_resolution(task: honest_trial.Task, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import albumentations
 import in_process
 import pytest
 from PIL import Image
@@ -86,3 +87,18 @@ def test_the_last_run_learns_from_all_by_the_command_that_was_printed(held_out: 
     assert record["metrics"]["f1"] is None and record["metrics"]["cost"]["latency_ms"] > 0
     assert "1348 images at 8 px" in said and "held out" not in said and not (folder / "confusion.png").exists()
     assert not any("f1" in json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines())
+
+
+def test_transforms_of_the_command_line_are_trained_with_and_recorded(place: Path) -> None:
+    """Over 5 s: trains and measures. In the candidate as they were given, and as the library writes them."""
+    listed = "augment.transforms=[{Affine: {rotate: [-10, 10], p: 0.7}}, RandomResizedCrop]"
+    trained = train(place, "turned", listed, "augment.place=after")
+    first, crop = albumentations.load(trained.folder / "transforms.json").transforms
+    assert (tuple(first.rotate), first.p, tuple(crop.size)) == ((-10, 10), 0.7, (8, 8))
+    how = trained.record["candidate"]["augment"]
+    assert how["transforms"] == [{"Affine": {"rotate": [-10, 10], "p": 0.7}}, {"RandomResizedCrop": {}}]
+    assert how["place"] == "after" and trained.record["metrics"]["f1"] > 0.3
+    wrong = in_process.run(
+        place, "train.py", f"candidate={place}/net.json", "data=digits", "augment.transforms=[Mosaic]", code=2
+    )
+    assert "augment.transforms.0: Mosaic needs other images" in wrong.stderr

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from harness.data.augment import Augment
 from harness.data.prepare import Preprocessing, statistics
+from harness.errors import HarnessError
 from harness.measure.quality import macro_f1
 from harness.record.recipe import Recipe
 from harness.train import checkpoint
@@ -64,6 +65,26 @@ def test_a_stopped_run_ends_like_one_that_was_not(tmp_path: Path, ema: float, ho
     resumed = train(few(96), recipe, how=how, save_to=saved, on_epoch=lambda e: seen.append(e.number))
     assert seen == [3, 4]
     assert same(straight, resumed)
+
+
+def test_a_stopped_run_sees_the_transforms_of_one_that_was_not(tmp_path: Path):
+    """The same weights to the last bit; without the transforms they are others."""
+    how = Augment(1, 9, transforms=[{"ColorJitter": {"p": 0.8}}, "RandomResizedCrop", {"GaussNoise": {"p": 0.5}}])
+    recipe, saved = Recipe(epochs=3, batch=32), tmp_path / "checkpoint.pt"
+    straight = train(few(96), recipe, how=how)
+    with pytest.raises(Stop):
+        train(few(96), recipe, how=how, save_to=saved, on_epoch=stop_at(2))
+    resumed = train(few(96), recipe, how=how, save_to=saved)
+    assert same(straight, resumed) and not same(straight, train(few(96), recipe, how=Augment(1, 9)))
+
+
+def test_transforms_that_make_other_images_are_met_before_the_first_step(tmp_path: Path):
+    """Though they seldom would."""
+    steps = []
+    how = Augment(transforms=[{"Resize": {"height": 16, "width": 16, "p": 0.001}}])
+    with pytest.raises(HarnessError, match="Resize: makes images of 16 x 16 x 3 uint8; allowed: 8 x 8"):
+        train(few(96), Recipe(epochs=1), how=how, on_step=lambda step, loss: steps.append(step))
+    assert steps == []
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path):
