@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pytest
 from hosting import verdict
@@ -219,6 +220,12 @@ def test_what_is_no_description_and_no_announcement_is_one_clear_error(
     with pytest.raises(HarnessError, match=reason):
         main(arguments)
     assert [row.action for row in log.rows(store.open(f"sqlite:///{place}/board.db"))] == ["begin", "create"]
+
+
+def test_a_setting_of_the_command_line_is_not_said_to_stand_in_a_file(place: Path) -> None:
+    """The settings' file has it too, with its default."""
+    done = in_process.run(place, "-m", "harness", "serve", "port=-1", code=2)
+    assert "port=-1: allowed" in done.stderr and "board.yaml" not in done.stderr
 
 
 def test_what_one_scored_for_oneself_is_shown_where_nothing_is_hosted(capsys: pytest.CaptureFixture[str]) -> None:
