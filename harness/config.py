@@ -361,7 +361,7 @@ def located(e: HarnessError, root: str, overrides: Sequence[str]) -> HarnessErro
     key = ".".join(part for part in (begin.groups() if begin else ()) if part).strip(".")
     group, _, inner = key.partition(".")
     setters = [o.partition("=")[0] for o in overrides]
-    if root not in ROOTS or any(f"{key}.".startswith(f"{s}.") for s in setters if s != group):
+    if root not in ROOTS or any(f"{key}.".startswith(f"{s}.") for s in setters if s != group or not inner):
         return e
     try:
         path = _file_of(root, group, overrides)

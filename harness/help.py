@@ -210,18 +210,35 @@ PAGES = {
     ),
     "competition": Page(
         "Host a competition. Create it from a YAML file or by a name in conf/competition, publish the teams' copy of "
-        "its data, close it, reopen it, or export its standings as csv.",
+        "its data, describe it on its page in Markdown, close it, reopen it, or export its standings as csv.",
         "board",
         (
             ROOT,
             HOSTED,
+            ("data_url=", "describe: where teams get the data, http:// or https://; empty takes it away"),
             ("closes=", "reopen: until when, such as 2026-12-31T18:00:00Z"),
             ("to=", "export: a file"),
             BOARD,
             RUNS,
         ),
-        ("competition create digits", "competition publish copy", "competition export to=standings.csv --private"),
-        "create FILE | publish DIR | close | reopen | export",
+        (
+            "competition create digits",
+            "competition describe about.md data_url=https://example.org/copy.zip",
+            "competition export to=standings.csv --private",
+        ),
+        "create FILE | publish DIR | describe [FILE.md] | close | reopen | export",
+    ),
+    "announce": Page(
+        "Tell the teams something, in Markdown. It stands on the board's pages and in its API, the newest first, and "
+        "in the log; a mistake is put right by the next one.",
+        "board",
+        (HOSTED, BOARD),
+        (
+            "announce 'The data are there: <https://example.org/copy.zip>'",
+            "announce 'The end is put off to **Friday**.' competition=digits",
+            "announce 'We begin on Monday.' --json",
+        ),
+        "TEXT",
     ),
     "team": Page(
         "Add a team and show its token once, give it a new one, list the teams, or revoke a token.",

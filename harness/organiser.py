@@ -35,12 +35,14 @@ AUDITED = (
     "backup of before"
 )
 """What to do about an audit that doesn't fit: most have an innocent reason."""
+LONGEST_NAME = 255
+"""Of a file, on all usual systems."""
 FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
 
 def competition(arguments: list[str], as_json: bool) -> None:
-    """Create, publish, close, reopen or export a competition."""
+    """Create, publish, describe, close, reopen or export a competition."""
     action, names, rest = _action("competition", arguments, COMPETITION)
     action(names, rest, as_json)
 
@@ -83,6 +85,60 @@ def _publish(names: list[str], arguments: list[str], as_json: bool) -> None:
     print(f"wrote {folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}; test without labels")
     print("give it to the teams, who search on it so:")
     config.say_next(f"{spelt('tune')} data=published data.root={shlex.quote(folder)}")
+
+
+def _describe(names: list[str], arguments: list[str], as_json: bool) -> None:
+    """Set what the page About says of a competition, and where its data are."""
+    from harness.board import about, markdown
+
+    data_url = config.given(arguments, "data_url")
+    if len(names) > 1 or (not names and data_url is None):
+        what = f"competition describe: given {', '.join(names) or 'nothing'}; allowed: FILE.md, data_url=URL, or both"
+        raise HarnessError(what, "write the description as Markdown in a file (a name with blanks in quotes)")
+    settings = _settings(arguments)
+    text = files.read_text(Path(names[0]), "", "a Markdown file") if names else None
+    engine = _open(settings)
+    hosted = competitions.find(engine, settings.competition)
+    now = about.describe(engine, hosted, text, None if data_url is None else settings.data_url)
+    remarks = markdown.kept_as_text(text or "")
+    if as_json:
+        said = {"competition": hosted.name, "characters": len(now.description), "data_url": now.data_url}
+        print(json.dumps(said | {"kept_as_text": remarks}, indent=2))
+        return
+    lies = f"data at {now.data_url}" if now.data_url else "no data link"
+    print(f"competition {hosted.name}: a description of {len(now.description):,} characters, {lies}; on the page About")
+    _remark(remarks, names[0] if names else "")
+
+
+def _remark(remarks: list[str], where: str) -> None:
+    """Say what of a Markdown text is shown as it is written."""
+    for remark in remarks:
+        print(f"shown as it is written: {where}{', ' if where else ''}{remark}")
+
+
+def announce(arguments: list[str], as_json: bool) -> None:
+    """Tell the teams something, on the board's pages and in the API."""
+    from harness.board import about, markdown
+
+    keys = {*Organise.__dataclass_fields__, "conf"}
+    given = [a for a in arguments if "=" in a and a.partition("=")[0].partition(".")[0] in keys]
+    texts = [a for a in arguments if a not in given]
+    if len(texts) != 1:
+        given_words = ", ".join(repr(t[:30]) for t in texts[:3]) or "nothing"
+        what = f"announce: given {given_words}; allowed: one text"
+        raise HarnessError(what, f'put it in quotes: {spelt("announce")} "We begin on Monday."')
+    if "\n" not in texts[0] and len(texts[0]) < LONGEST_NAME and Path(texts[0]).is_file():
+        what = f"announce {texts[0]}: is a file; allowed: the text itself"
+        raise HarnessError(what, f'{spelt("announce")} "$(cat {shlex.quote(texts[0])})"')
+    settings = _settings(given)
+    engine = _open(settings)
+    said, new = about.announce(engine, competitions.find(engine, settings.competition), texts[0])
+    remarks = markdown.kept_as_text(said.text)
+    if as_json:
+        print(json.dumps(asdict(said) | {"new": new, "kept_as_text": remarks}, indent=2))
+        return
+    print(f"announcement {said.id} {'stands' if new else 'stood already'} on the pages Board and About, and in the API")
+    _remark(remarks, "")
 
 
 def _close(names: list[str], arguments: list[str], as_json: bool) -> None:
@@ -349,6 +405,7 @@ Action = Callable[[list[str], list[str], bool], None]
 COMPETITION: dict[str, Action] = {
     "create": _create,
     "publish": _publish,
+    "describe": _describe,
     "close": _close,
     "reopen": _reopen,
     "export": _export,
@@ -356,6 +413,7 @@ COMPETITION: dict[str, Action] = {
 TEAM: dict[str, Action] = {"add": _add, "list": _list, "token": _token, "revoke": _revoke}
 VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "competition": competition,
+    "announce": announce,
     "team": team,
     "standings": standings,
     "submissions": submissions,

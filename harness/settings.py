@@ -190,7 +190,8 @@ class HostBoard(Board):
 class Organise:
     """Settings of the organiser's verbs.
 
-    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. closes: of `reopen`.
+    competition: the name of a hosted one; '' where there is one. url, baseline: of `team add`. data_url: of `describe`;
+    '' takes it away. closes: of `reopen`.
     to: of `export` and `backup`. apply: of `rescore`; false shows what it would change. last: how many rows `log`
     and `submissions` show. head: a hash of the log that was noted, for `audit`. workers, lease_s, latency_s, wait,
     sandbox: of `work`. host, port, hosts: of `serve`; hosts are the names that it may be asked by, parted by
@@ -202,6 +203,7 @@ class Organise:
     team: str = ""
     url: str = ""
     baseline: bool = False
+    data_url: str = ""
     closes: str = ""
     to: str = ""
     apply: bool = True

@@ -1,4 +1,4 @@
-"""The organiser's audit: is the log whole, and do entries, verdicts and sessions say what it says?"""
+"""The organiser's audit: is the log whole, and does all that hangs on it say what it says?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from harness.board import log, store
+from harness.board import about, log, store
 from harness.board.log import LogRow
-from harness.board.tables import Entry, Judgement, Session
+from harness.board.tables import Announcement, Competition, Description, Entry, Judgement, Session
 
 FIGURES = ("f1", "f1_public", "f1_private", "ratio", "ratio_low", "ratio_high", "latency_ms", "macs", "size_bytes")
 """What is compared of each verdict."""
@@ -32,12 +32,18 @@ class Found:
 
 
 def audit(engine: Engine, head: str = "") -> Found:
-    """Check the chain, then entries, verdicts and sessions against it. head: a hash that was noted earlier."""
-    lines, entries, verdicts, sessions = store.look(engine, _read)
+    """Check the chain, then all that hangs on it against it. head: a hash that was noted earlier."""
+    lines, entries, verdicts, sessions, descriptions, announcements = store.look(engine, _read)
     bad = log.verify(lines, head)
     wrong = [] if bad is None else [f"row {bad.row} of the log {bad.why}"]
     if bad is None:
-        wrong = [*_entries(lines, entries), *_verdicts(lines, verdicts), *_sessions(lines, sessions, entries)]
+        wrong = [
+            *_entries(lines, entries),
+            *_verdicts(lines, verdicts),
+            *_sessions(lines, sessions, entries),
+            *_descriptions(lines, descriptions),
+            *_announcements(lines, announcements),
+        ]
     return Found(len(lines), lines[-1].hash if lines else "", wrong)
 
 
@@ -46,7 +52,7 @@ def kept_sha256(row: Mapping[str, Any]) -> str:
     return log.digest([row[name] for name in KEPT])
 
 
-def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Sequence[Any], Sequence[Any]]:
+def _read(connection: sa.Connection) -> tuple[list[LogRow], *tuple[Sequence[Any], ...]]:
     columns = (Entry.id, Entry.content, Entry.verdict_id, Entry.session_id)
     stored = sa.select(*columns).where(Entry.kind != "local").order_by(Entry.id)
     figures = [getattr(Judgement, name) for name in (*FIGURES, *KEPT)]
@@ -56,7 +62,11 @@ def _read(connection: sa.Connection) -> tuple[list[LogRow], Sequence[Any], Seque
     own = [getattr(Session, name) for name in OF_SESSIONS]
     counted = sa.select(Session.id, Session.verdict_id, Session.timed, Session.pooled, *own)
     counted = counted.where(Session.state == "COMPLETE").order_by(Session.id)
-    return log.read(connection), entries, verdicts, connection.execute(counted).mappings().all()
+    sessions = connection.execute(counted).mappings().all()
+    described = sa.select(Competition.handle, Description.text, Description.data_url).join(Competition)
+    descriptions = connection.execute(described.order_by(Competition.id)).mappings().all()
+    told = sa.select(Announcement.id, Announcement.text).order_by(Announcement.id)
+    return log.read(connection), entries, verdicts, sessions, descriptions, connection.execute(told).mappings().all()
 
 
 def _entries(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
@@ -91,6 +101,24 @@ def _sessions(lines: Sequence[LogRow], stored: Sequence[Any], entries: Sequence[
         *(f"session {n}: isn't in the log" for n in found.keys() - logged.keys()),
         *(f"session {n}: was changed" for n in sorted(found.keys() & logged.keys()) if found[n] != _of_log(logged[n])),
         *(f"entry {n}: counts another session than the latest" for n in others),
+    ]
+
+
+def _descriptions(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
+    """Hold each competition's description and data link against what was last said."""
+    logged = {d["competition"]: (d["sha256"], d["data_url"]) for d in _details(lines, "describe")}
+    found = {row["handle"]: (about.digest(row["text"]), row["data_url"]) for row in stored}
+    differ = [name for name in (*logged, *found) if logged.get(name) != found.get(name)]
+    return [f"description of {name}: isn't what the log says" for name in sorted({*differ})]
+
+
+def _announcements(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
+    logged = {d["announcement"]: d["text"] for d in _details(lines, "announce")}
+    found = {row["id"]: row["text"] for row in stored}
+    return [
+        *(f"announcement {n}: was made and is missing" for n in logged.keys() - found.keys()),
+        *(f"announcement {n}: isn't in the log" for n in found.keys() - logged.keys()),
+        *(f"announcement {n}: was changed" for n in found if logged.get(n, found[n]) != found[n]),
     ]
 
 

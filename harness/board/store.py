@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 
 WHERE = "board.url"
 MIGRATIONS = Path(__file__).with_name("migrations")
-HEAD = "0005"
+HEAD = "0006"
 """The newest of the migrations."""
 FIRST_TABLES = {"entries", "verdicts"}
 """What a database has that was made before there were migrations."""

@@ -221,6 +221,28 @@ class Board(Base):
     created: Mapped[float]
 
 
+class Description(Base):
+    """What the organiser says of a competition: Markdown, and where its data are to be had; "" for what isn't said."""
+
+    __tablename__ = "descriptions"
+
+    competition_id: Mapped[int] = mapped_column(ForeignKey("competitions.id"), primary_key=True, autoincrement=False)
+    text: Mapped[str] = mapped_column(LONG)
+    data_url: Mapped[str] = mapped_column(Text)
+    changed: Mapped[float]
+
+
+class Announcement(Base):
+    """What the organiser has told the teams of a competition: Markdown. The highest number is the newest."""
+
+    __tablename__ = "announcements"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    competition_id: Mapped[int] = mapped_column(ForeignKey("competitions.id"), index=True)
+    text: Mapped[str] = mapped_column(Text)
+    created: Mapped[float]
+
+
 class Log(Base):
     """What was done, in a chain: `hash` covers the row and the hash before it. Row 0 begins it."""
 

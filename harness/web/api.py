@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from harness.board import picks, teams
+from harness.board.about import About
 from harness.board.teams import LONGEST_URL
 from harness.web import views
 from harness.web.declined import Problem
@@ -51,6 +52,12 @@ class Page_(BaseModel):
 def competition(here: Here) -> views.Rules:
     """Rules, targets, limits and times."""
     return views.rules(here.hosted())
+
+
+@router.get("/about")
+def about(here: Here) -> About:
+    """What the organiser says: a description and announcements, in Markdown, and where the data are."""
+    return views.told(here.engine, here.hosted())
 
 
 @router.get("/standings")

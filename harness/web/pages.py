@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
-from harness.board import picks, standings, teams
+from harness.board import about, markdown, picks, standings, teams
 from harness.board.competitions import Hosted
 from harness.board.teams import Team
 from harness.web import picture, upload, views
@@ -18,6 +19,8 @@ from harness.web.api import Before, Number, Page
 from harness.web.site import Asking, Here, Site, address, received
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+EXCERPT = 160
+"""Characters of the newest announcement that stand on the board."""
 Token = Annotated[str, Form(max_length=upload.LONGEST_FIELD)]
 
 
@@ -34,7 +37,8 @@ def board(here: Here, request: Request, board: views.Which | None = None, page: 
 
     def make() -> str:
         drawn = picture.draw(places, rules.targets.get("f1_target"))
-        return _text(request, "board", rules, standing=standing, picture=drawn)
+        newest = about.newest(here.engine, hosted)
+        return _text(request, "board", rules, standing=standing, picture=drawn, newest=newest)
 
     text = here.boards.page(tag, make)
     return HTMLResponse(text, headers={"etag": tag, "cache-control": "no-cache"})
@@ -48,6 +52,13 @@ def table(here: Here, board: views.Which | None = None) -> Response:
     name = f'attachment; filename="{hosted.name}.csv"'
     text = standings.MARK + standings.to_csv(places)
     return Response(text, media_type="text/csv", headers={"content-disposition": name})
+
+
+@router.get("/about")
+def organisers(here: Here, request: Request) -> Response:
+    """Show what the organiser says."""
+    hosted = here.hosted()
+    return render(request, "about", hosted, told=views.told(here.engine, hosted))
 
 
 @router.get("/rules")
@@ -180,12 +191,24 @@ def _fixed(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def _prose(text: str, below: int = 1) -> Markup:
+    """Write Markdown out; what it is made of is text, its form and links, by `markdown`."""
+    return Markup(markdown.html(text, below))
+
+
+def _excerpt(text: str) -> str:
+    """Return the words that an announcement begins with."""
+    words = markdown.plain(text)
+    return words if len(words) <= EXCERPT else f"{words[:EXCERPT].rsplit(' ', 1)[0]} …"
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("harness.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {"when": _when, "iso": _iso, "span": _span, "bytes": _bytes, "digits": _digits, "fixed": _fixed}
+    made.filters |= {"prose": _prose, "excerpt": _excerpt}
     return made
 
 

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 from harness.board.standings import Place
 from harness.rules import pareto
+from harness.web import labels
+from harness.web.labels import Box, Label
 
-WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 24, 24, 62
+WIDTH, HEIGHT = 640, 430
+LEFT, RIGHT, TOP, BOTTOM = 80, 30, 48, 74
+FRAME = (4, 10, WIDTH - 4, HEIGHT - BOTTOM - 2)
+"""Where names may stand."""
+TITLE = "macro F1"
+"""Of the axis, over it."""
 MOST = 100
 """Places that are drawn: more would cover each other."""
 NAMES = 6
-LETTER = 6.5
-"""About how wide a letter of a label is."""
 ROUND = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A place, in the picture's units. low, high: ends of the time's interval on x.
-
-    name: "" for no label. left: whether the label stands to the left, where nobody is both faster and better.
-    """
+    """A place, in the picture's units. low, high: ends of the time's interval on x."""
 
     place: Place
     x: float
@@ -32,8 +33,6 @@ class Dot:
     low: float
     high: float
     best: bool
-    name: str
-    left: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Picture:
     """The whole. path: of the Pareto set. target: y of the F1 asked for; None outside. told: what it shows in words."""
 
     dots: list[Dot]
+    names: list[Label]
     path: str
     xs: list[Tick]
     ys: list[Tick]
@@ -56,6 +56,7 @@ class Picture:
     told: str
     width: int = WIDTH
     height: int = HEIGHT
+    title: str = TITLE
     left: int = LEFT
     right: int = WIDTH - RIGHT
     top: int = TOP
@@ -71,19 +72,23 @@ def draw(places: Sequence[Place], target: float | None = None) -> Picture | None
     x = _Log(max(low, 1e-6), max(high, 1e-6))
     y = _Linear(min(p.f1 for p in drawn), max(p.f1 for p in drawn))
     best = pareto.front(drawn, lambda p: (p.f1, p.ratio))
-    named = _named([p for p in best if not p.baseline], x, y)
     dots = [
-        Dot(p, x.at(p.ratio), y.at(p.f1), x.at(p.ratio_low), x.at(p.ratio_high), p in best,
-            p.team if p in named else "", x.at(p.ratio) - 8 - LETTER * len(p.team) > LEFT)
+        Dot(p, x.at(p.ratio), y.at(p.f1), x.at(p.ratio_low), x.at(p.ratio_high), p in best)
         for p in reversed(drawn)  # the first are drawn last, above the others
-    ]  # fmt: skip
+    ]
     inside = target is not None and y.low <= target <= y.high
+    steps = [(x.at(p.ratio), y.at(p.f1)) for p in best]
+    taken = [*_of_axis(y.ticks()), *_of_dots(dots), *_of_steps(steps)]
+    if target is not None and inside:
+        taken.append((LEFT, y.at(target) - 2, WIDTH, y.at(target) + 2))
+    first = sorted((p for p in best if not p.baseline), key=lambda p: p.rank or 0)
+    named = labels.place([(p.team, x.at(p.ratio), y.at(p.f1)) for p in first], taken, FRAME, NAMES)
     told = (
         f"{len(drawn)} teams; F1 from {min(p.f1 for p in drawn):.3f} to {max(p.f1 for p in drawn):.3f}, time from "
         f"{min(p.ratio for p in drawn):.3g} to {max(p.ratio for p in drawn):.3g} times the reference network's. "
         f"None is both faster and better than: {', '.join(p.team for p in best[:20])}."
     )
-    return Picture(dots, _steps(best, x, y), x.ticks(), y.ticks(), y.at(target) if inside else None, told)
+    return Picture(dots, named, _path(steps), x.ticks(), y.ticks(), y.at(target) if inside else None, told)
 
 
 class _Log:
@@ -96,12 +101,19 @@ class _Log:
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     def ticks(self) -> list[Tick]:
+        """Return as many marks as have room for their figures side by side."""
         low, high = 10**self.low, 10**self.high
         if high / low < 6:
-            return [Tick(self.at(v), f"{v:.4g}") for v in _even(low, high, 5) if v > 0]
-        kept = (1,) if high / low > 1000 else (1, 2, 5)
-        values = [m * 10.0**e for e in range(math.floor(self.low), math.ceil(self.high) + 1) for m in kept]
-        return [Tick(self.at(v), f"{v:g}") for v in values if low <= v <= high]
+            choices = [[v for v in _even(low, high, most) if v > 0] for most in (5, 4, 3, 2, 1)]
+        else:
+            decades = range(math.floor(self.low), math.ceil(self.high) + 1)
+            choices = [[m * 10.0**e for e in decades for m in kept] for kept in ((1, 2, 5), (1, 3), (1,))]
+            choices += [[10.0**e for e in decades if e % every == 0] for every in (2, 3, 4, 6)]
+        for values in choices:
+            found = [Tick(self.at(v), f"{v:.4g}") for v in values if low <= v <= high]
+            if _beside(found):
+                return found
+        return found[:1]
 
 
 class _Linear:
@@ -126,21 +138,38 @@ def _even(low: float, high: float, most: int) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _steps(best: Sequence[Place], x: _Log, y: _Linear) -> str:
-    points = [(x.at(p.ratio), y.at(p.f1)) for p in best]
+def _beside(ticks: Sequence[Tick]) -> bool:
+    """Say whether figures under an axis leave each other, and the picture's edges, some room."""
+    halves = [labels.width(t.text) / 2 for t in ticks]
+    ends = [0, *(end for t, half in zip(ticks, halves, strict=True) for end in (t.at - half, t.at + half)), WIDTH]
+    return bool(ticks) and all(b - a >= 4 for a, b in zip(ends[::2], ends[1::2], strict=True))
+
+
+def _of_axis(ticks: Sequence[Tick]) -> list[Box]:
+    """Return the room of the figures beside the left axis, and of its title."""
+    half = labels.LETTERS / 2
+    return [(0, 0, labels.width(TITLE) + 8, TOP - half), *((0, t.at - half, LEFT - 4, t.at + half) for t in ticks)]
+
+
+def _of_dots(dots: Sequence[Dot]) -> list[Box]:
+    """Return the room of dots and of their intervals."""
+    r = labels.RADIUS
+    rounds = [(d.x - r, d.y - r, d.x + r, d.y + r) for d in dots]
+    return [*rounds, *((d.low, d.y - 2, d.high, d.y + 2) for d in dots)]
+
+
+def _of_steps(points: Sequence[tuple[float, float]]) -> list[Box]:
+    """Return the room of the line through the Pareto set."""
+    boxes, (_, before) = [], (0, HEIGHT - BOTTOM)
+    for (x, y), (following, _) in zip(points, [*points[1:], (WIDTH - RIGHT, 0)], strict=True):
+        boxes += [(x - 2, y - 2, x + 2, before + 2), (x - 2, y - 2, following + 2, y + 2)]
+        before = y
+    return boxes
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
     return (
         f"M{points[0][0]} {HEIGHT - BOTTOM}V{points[0][1]}"
         + "".join(f"H{a}V{b}" for a, b in points[1:])
         + (f"H{WIDTH - RIGHT}")
     )
-
-
-def _named(best: Sequence[Place], x: _Log, y: _Linear) -> list[Place]:
-    """Choose whose names are written: those that leave each other room, the first on the board first."""
-    found: list[Place] = []
-    for place in sorted(best, key=lambda p: p.rank or 0):
-        apart = all(abs(y.at(place.f1) - y.at(p.f1)) > 18 or abs(x.at(place.ratio) - x.at(p.ratio)) > 150
-                    for p in found)  # fmt: skip
-        if apart and len(found) < NAMES:
-            found.append(place)
-    return found

@@ -19,7 +19,7 @@ from hosting import CONTEST, RULES, host, judged, squares
 from sqlalchemy import Engine
 
 from harness import database
-from harness.board import audit, competitions, local, log, standings, store, teams, worker
+from harness.board import about, audit, competitions, local, log, standings, store, teams, worker
 from harness.board.contest import public_mask
 from harness.board.rescore import rescore
 from harness.board.tables import Base, Competition, Entry, Judgement, Team
@@ -156,6 +156,26 @@ def test_a_competition_from_before_keeps_its_split_and_its_data(url: str) -> Non
     assert (found.contest.public_mask(data.test.labels) == public_mask(data.test.labels, 0.25, 7)).all()
     assert found.contest.split_seed_sha256 == ""  # who has its file has its seed, or can guess it
     worker.check_data(found, data)
+
+
+def test_a_competition_from_before_there_were_announcements_gets_some(url: str) -> None:
+    """It has said nothing yet; from then on it may, on each kind of database, in any script and at any length."""
+    engine = store.open(url)
+    hosted = host(engine)
+    with engine.begin() as connection:  # as it was at 0005
+        for name in ("announcements", "descriptions"):
+            connection.execute(sa.text(f"DROP TABLE {name}"))
+        connection.execute(sa.text(f"UPDATE {store.VERSIONS} SET version_num = '0005'"))
+    engine.dispose()
+    engine = store.open(url)
+    assert about.about(engine, hosted) == about.About("", "", None, [])
+    long, longest = "쓰레기 🗑 " * 570, "🗑" * about.LONGEST_DESCRIPTION
+    about.describe(engine, hosted, longest, "https://x.org")
+    for text in ("first", long):
+        about.announce(engine, hosted, text)
+    told = about.about(engine, hosted)
+    assert (told.description, [a.text for a in told.announcements]) == (longest, [long.strip(), "first"])
+    assert audit.audit(engine).wrong == []
 
 
 @pytest.mark.parametrize("hosts", [True, False])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pytest
 from hosting import verdict
@@ -19,7 +20,7 @@ from still_clock import judges_clock
 
 from harness import config
 from harness.__main__ import main
-from harness.board import competitions, entries, files, local, queue, store, teams
+from harness.board import competitions, entries, files, local, log, queue, store, teams
 from harness.errors import HarnessError
 from harness.judge import timing
 from harness.record import manifest
@@ -129,7 +130,7 @@ def test_a_person_sees_what_rescore_changes_before_it_does(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["competition"], "competition: no action given; allowed: create, publish, close, reopen, export"),
+        (["competition"], "competition: no action given; allowed: create, publish, describe, close, reopen, export"),
         (["competition", "creat", "digits"], "unknown 'creat'.*\n.*did you mean 'create'"),
         (["competition", "create"], "given nothing; allowed: FILE"),
         (["competition", "create", "nothing.yaml"], "competition nothing.yaml: no such file"),
@@ -156,6 +157,75 @@ def test_a_mistake_is_one_clear_error(arguments: list[str], reason: str) -> None
     """It names the value, what is allowed and what to do."""
     with pytest.raises(HarnessError, match=reason):
         main(arguments)
+
+
+def test_an_organiser_describes_and_announces(
+    capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files as editors write them; what is shown as it is written is told; the log has it all."""
+    monkeypatch.chdir(place)
+    said(capsys, "competition", "create", "digits")
+    (place / "über uns.md").write_bytes("\ufeff# Ziffern\r\n\r\n<b>x</b>\r\n".encode())
+    (place / "utf16.md").write_text("# 숫자\n", encoding="utf-16")
+    shown = said(capsys, "competition", "describe", "über uns.md", "data_url=https://x.org/copy.zip?a=b,c&d={e}!")
+    assert "a description of 20 characters, data at https://x.org/copy.zip?a=b,c&d=%7Be%7D!;" in shown
+    assert "shown as it is written: über uns.md, line 3: HTML, '<b>'" in shown
+    found = told(capsys, "competition", "describe", "utf16.md")
+    assert (found["characters"], found["kept_as_text"]) == (5, [])
+    assert found["data_url"] == "https://x.org/copy.zip?a=b,c&d=%7Be%7D!"
+    assert told(capsys, "competition", "describe", "data_url=")["data_url"] == ""
+    assert "announcement 1 stands on" in said(capsys, "announce", "The target is F1=0.9, see <https://x.org/?a=b>")
+    assert "announcement 1 stood already" in said(capsys, "announce", "The target is F1=0.9, see <https://x.org/?a=b>")
+    second = told(capsys, "announce", "key=value", "competition=digits")
+    assert (second["id"], second["text"], second["new"]) == (2, "key=value", True)
+    rows = told(capsys, "log", "last=5")
+    assert [row["action"] for row in rows] == [*["describe"] * 3, *["announce"] * 2]
+    assert rows[-1]["detail"]["text"] == "key=value" and rows[-1]["actor"] == "organiser"
+    assert "the log is whole" in said(capsys, "audit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["competition", "describe"], "given nothing; allowed: FILE.md, data_url=URL, or both"),
+        (["competition", "describe", "a.md", "b.md"], "given a.md, b.md; allowed: FILE.md"),
+        (["competition", "describe", "none.md"], "none.md: no such file"),
+        (["competition", "describe", "."], r"\.: is a folder"),
+        (["competition", "describe", "latin.md"], r"latin.md:2: not UTF-8 text \(byte 0xfc\)"),
+        (["competition", "describe", "zeros.md"], r"the description: line 1: the sign U\+0000 is no text"),
+        (
+            ["competition", "describe", "data_url=javascript:alert(1)"],
+            "data_url='javascript:alert.*: allowed: an address",
+        ),
+        (["competition", "describe", "data_url=copy.zip"], "data_url='copy.zip': allowed: an address"),
+        (["competition", "describe", "fine.md", "competition=digts"], "competition=digts: not in this database"),
+        (["announce"], "announce: given nothing; allowed: one text"),
+        (["announce", "two", "words"], "announce: given 'two', 'words'; allowed: one text\n.*in quotes"),
+        (["announce", "competition=digits"], "given nothing; allowed: one text"),
+        (["announce", "x", "competitoin=digits"], "given 'x', 'competitoin=digits'; allowed: one text"),
+        (["announce", "fine.md"], "announce fine.md: is a file; allowed: the text itself"),
+        (["announce", " "], "the announcement: is empty"),
+        (["announce", "x" * 4001], "the announcement: 4,001 characters; allowed: 4,000"),
+    ],
+)
+def test_what_is_no_description_and_no_announcement_is_one_clear_error(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
+) -> None:
+    """And nothing is said."""
+    monkeypatch.chdir(place)
+    (place / "latin.md").write_bytes("Ziffern\nf\xfcr alle".encode("latin-1"))
+    (place / "zeros.md").write_bytes(b"a\x00b")
+    (place / "fine.md").write_text("fine")
+    main(["competition", "create", "digits"])
+    with pytest.raises(HarnessError, match=reason):
+        main(arguments)
+    assert [row.action for row in log.rows(store.open(f"sqlite:///{place}/board.db"))] == ["begin", "create"]
+
+
+def test_a_setting_of_the_command_line_is_not_said_to_stand_in_a_file(place: Path) -> None:
+    """The settings' file has it too, with its default."""
+    done = in_process.run(place, "-m", "harness", "serve", "port=-1", code=2)
+    assert "port=-1: allowed" in done.stderr and "board.yaml" not in done.stderr
 
 
 def test_what_one_scored_for_oneself_is_shown_where_nothing_is_hosted(capsys: pytest.CaptureFixture[str]) -> None:

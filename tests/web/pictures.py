@@ -14,13 +14,31 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from staged import Staged, judged, running, stage, waiting
 from test_browser import ARGUMENTS, CHROMIUM
 
-from harness.board import queue, teams
+from harness.board import about, queue, teams
 
 OUT = Path(__file__).parents[2] / "docs" / "pictures"
 NAMES = (
     "Blue Whales", "gradient descenders", "Team 7", "Schnelle Füße", "owlbears", "Zeno", "Nachtschicht", "quantised",
     "pruned to death", "Lab 4", "Les Poissons", "ResNot", "coffee",
 )  # fmt: skip
+DESCRIPTION = """\
+# Cats, dogs, owls
+
+Tell three kinds of **pets** apart, on a processor that has *one* thread for you.
+
+1. Get the [copy of the data](https://example.org/pets.zip).
+2. `harness tune data=published data.root=pets.zip study.name=ours`
+3. Submit, and look at the [forum](https://example.org/forum).
+
+| part | images | labels |
+|:-----|-------:|:------:|
+| train | 4,000 | yes |
+| test | 6,000 | no |
+"""
+ANNOUNCEMENTS = (
+    "We begin. Questions go to the [forum](https://example.org/forum).",
+    "The judge has a *new machine*: entries of before are **timed again** tonight, and ranks may move.",
+)
 WIDE, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 760}
 
 
@@ -40,6 +58,9 @@ def made_up(folder: Path) -> Staged:
     with staged.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE teams SET baseline = 1 WHERE name = 'reference'")
     teams.set_url(staged.engine, staged.teams[NAMES[0]], "https://wandb.ai/blue-whales/pets")
+    about.describe(staged.engine, staged.hosted, DESCRIPTION, "https://example.org/pets.zip")
+    for text in ANNOUNCEMENTS:
+        about.announce(staged.engine, staged.hosted, text)
     waiting(staged, NAMES[0], "with-a-loop")
     broken = queue.claim(staged.engine, "one", 600)
     queue.fail(
@@ -82,6 +103,9 @@ def take(browser: Browser, url: str, token: str) -> None:
         page.goto(url)
         page.wait_for_timeout(200)
         shot(page, f"phone-{scheme}")
+    page.goto(f"{url}/about")
+    page.wait_for_timeout(200)
+    shot(page, "phone-about")
 
 
 def tab(browser: Browser, url: str, token: str, size: Any, scheme: Any) -> Page:

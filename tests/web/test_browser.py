@@ -33,7 +33,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 EXAMPLE = Path(__file__).parents[2] / "submissions" / "example"
 PHONE = {"width": 360, "height": 740}
-PAGES = ("/", "/queue", "/upload", "/team", "/rules")
+PAGES = ("/", "/about", "/queue", "/upload", "/team", "/rules")
 JUDGED_MS = 120_000
 """How long a verdict may take on a busy machine; it takes 10 s on an idle one."""
 

@@ -23,8 +23,9 @@ HIDDEN = {
 def walk(client: httpx.Client, staged: Staged, folder: Path) -> list[httpx.Response]:
     """Ask for everything, in every role, rightly and wrongly."""
     tokens = [None, "hb_" + "w" * 43, *staged.tokens.values()]
-    pages = ["/", "/?board=private", "/board.csv", "/rules", "/queue", "/upload", "/team", "/entries/1", "/entries/9"]
-    objects = ["competition", "standings", "queue", "picks", "entries/1", "entries/9", "teams/me", "teams/2"]
+    pages = ["/", "/?board=private", "/board.csv", "/rules", "/about", "/queue", "/upload", "/team", "/entries/1"]
+    pages.append("/entries/9")
+    objects = ["competition", "about", "standings", "queue", "picks", "entries/1", "entries/9", "teams/me", "teams/2"]
     paths = pages + [f"/api/{name}" for name in objects] + [f"/teams/{n}" for n in range(5)]
     paths += ["/openapi.json", "/nowhere", "/static/x"]
     replies = []

@@ -10,8 +10,8 @@ import pytest
 from staged import Staged, bearer, judged, stage
 
 ROUTES = {
-    "/api/competition", "/api/standings", "/api/queue", "/api/entries", "/api/entries/{number}", "/api/teams/me",
-    "/api/teams/{number}", "/api/picks",
+    "/api/competition", "/api/about", "/api/standings", "/api/queue", "/api/entries", "/api/entries/{number}",
+    "/api/teams/me", "/api/teams/{number}", "/api/picks",
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-// The pages work without this. With it a tab remembers the team's token until it is closed, the team's own pages open by
-// themselves, and what waits is kept up to date.
+// The pages work without this. With it times are the reader's own, a tab remembers the team's token until it is closed,
+// the team's own pages open by themselves, and what waits is kept up to date.
 "use strict";
 
 const KEY = "harness-token";
@@ -7,12 +7,30 @@ const main = document.querySelector("main");
 const say = document.getElementById("say");
 let timer = 0;
 
+// Turn a page's times, which come in UTC, into those of the reader's zone, and what it says of their zone.
+function here(page) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!zone || zone === "UTC") return page;
+  const two = (number) => String(number).padStart(2, "0");
+  const named = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "short" });
+  for (const time of page.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+    const short = named.formatToParts(at).find((part) => part.type === "timeZoneName").value;
+    time.title = time.dateTime.replace("T", " ").replace(/:\d\d\+00:00$/, " UTC");
+    time.textContent = `${day} ${two(at.getHours())}:${two(at.getMinutes())}${"named" in time.dataset ? ` ${short}` : ""}`;
+  }
+  for (const part of page.querySelectorAll("[data-zone]"))
+    part.textContent = part.dataset.zone.replace("{zone}", zone.replaceAll("_", " "));
+  return page;
+}
+
 async function read(path) {
   const token = sessionStorage.getItem(KEY);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const reply = await fetch(path, { headers, cache: "no-store" });
   if (reply.status === 401) sessionStorage.removeItem(KEY);
-  return new DOMParser().parseFromString(await reply.text(), "text/html");
+  return here(new DOMParser().parseFromString(await reply.text(), "text/html"));
 }
 
 async function show(path) {
@@ -66,6 +84,7 @@ function dress() {
     timer = setInterval(() => follow(at.dataset.at).catch(() => {}), 1000 * Number(at.dataset.live));
 }
 
+here(document);
 dress();
 const own = main.querySelector("form[data-view]"), public_ = main.querySelector("[data-ask]");
 if ((own || public_) && sessionStorage.getItem(KEY)) show(own ? own.action : public_.dataset.at);
