@@ -75,6 +75,7 @@ PAGES = {
             ("augment.m=null", "strength of RandAugment, 0 to 30; augment.n|flip|crop|cutout likewise"),
             ("hold_out=true", "holds the validation part out and tells its F1; false learns from it too: the last run"),
             ("weights=", "begin with a run's weights.pt"),
+            ("processes=auto", "auto, or 1 to 1,024, which train together and share threads and batches"),
             ("device=auto", "auto, cpu, cuda, cuda:1"),
             STORAGE,
         ),
