@@ -131,7 +131,8 @@ def started(
             ready, theirs = context.Pipe(duplex=False)
             job = (number, processes, device, work, meeting, os.getpid(), theirs)
             other = context.Process(target=_other, args=job, name=f"process {number + 1} of {processes}")
-            other.start()
+            with _deaf():
+                other.start()
             theirs.close()
             others.append(other)
             waiting.append(ready)
@@ -154,6 +155,16 @@ def started(
             other.kill()
             other.join()
         meeting.unlink(missing_ok=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Start a process that is deaf to Ctrl-C from its first moment: the first process hears it, and ends all."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -193,7 +204,6 @@ def _other(
 ) -> None:  # fmt: skip
     """Be another process of a group until it is done, or the first one ends, killed or not."""
     die_with(parent, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one hears Ctrl-C, and ends all
     ready.send(None)
     store = distributed.FileStore(str(meeting), processes)
     try:

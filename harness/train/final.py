@@ -196,6 +196,7 @@ def _begin(plan: Plan) -> dict[str, Any]:
                 f"run folder {plan.folder}: holds a run with another {' and another '.join(differ)}",
                 "run the command it began with, give another run=NAME, or remove the folder",
             )
+        _check_number(plan, begun["processes"])
         return begun
     # found once and kept: a resumed run must compute in the same way
     side_px, batch = plan.candidate.resolution_px, plan.candidate.recipe.batch
@@ -218,13 +219,18 @@ def _processes(plan: Plan, model: torch.nn.Module) -> int:
     side_px, batch = plan.candidate.resolution_px, plan.candidate.recipe.batch
     asked = plan.place.world if plan.place else plan.processes
     if asked:
-        distributed.check_number(asked, batch, plan.device, plan.place.beside if plan.place else asked)
+        _check_number(plan, asked)
     for number in [asked] if asked else distributed.numbers(plan.threads, batch, plan.device):
         beside = plan.place.beside if plan.place else number
         if not (reason := too_big(together_gb(model, side_px, batch, number, beside))):
             return number
     fewer = ", or fewer processes" * (number > 1)
     raise HarnessError(f"run {plan.folder}: {reason}", f"set a smaller recipe.batch or resolution_px{fewer}")
+
+
+def _check_number(plan: Plan, processes: int) -> None:
+    beside = plan.place.beside if plan.place else processes
+    distributed.check_number(processes, plan.candidate.recipe.batch, plan.device, beside)
 
 
 def _fit(plan: Plan, lesson: Lesson, images: Images, mirror: Mirror) -> torch.nn.Module:

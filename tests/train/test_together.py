@@ -23,6 +23,7 @@ from harness.train.distributed import check_number, numbers, started
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 EPOCHS = 24
+TRIES = 5
 
 
 def words(folder: Path, runs: str, *more: str) -> list[str]:
@@ -48,6 +49,16 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for it; return its exit code and what it said."""
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
+
+
+def trained(*command: str) -> str:
+    """Run a training to its end and return what it said; again, where the machine was too noisy to time the network."""
+    for _ in range(TRIES):
+        code, out, err = ended(begin(*command))
+        if "too noisy to time it" not in err:
+            break
+    assert code == 0 and "rror" not in err, err  # it may have waited for another measurement
+    return out
 
 
 def others(parent: int) -> list[int]:
@@ -87,8 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def straight(place: Path) -> Path:
     """The runs of a training that nobody stopped; the number of processes is left to it."""
-    code, out, err = ended(begin(*words(place, "straight")))
-    assert (code, err) == (0, "") and "2 processes x 1 thread\n" in out
+    assert "2 processes x 1 thread\n" in trained(*words(place, "straight"))
     return place / "straight"
 
 
@@ -117,8 +127,7 @@ def test_the_number_is_kept_and_nothing_is_left_but_the_run(straight: Path) -> N
 
 def test_one_process_trains_another_network_where_there_is_batch_norm(place: Path, straight: Path) -> None:
     """Negative control of those that follow: equal weights are not what any training comes to. Over 5 s: it trains."""
-    code, out, err = ended(begin(*words(place, "alone", "processes=1")))
-    assert (code, err) == (0, "") and ", 2 threads\n" in out
+    assert ", 2 threads\n" in trained(*words(place, "alone", "processes=1"))
     assert not equal(state(straight, "weights.pt"), state(place / "alone", "weights.pt"))
     code, _, err = ended(begin(*words(place, "alone", "processes=2")))
     assert code == 2 and "holds a run with another number of processes" in err
@@ -138,8 +147,7 @@ def test_one_that_is_killed_ends_all_with_one_error_and_the_same_command_goes_on
     assert not alive(other)
     done = int(torch.load(folder / "checkpoint.pt")["epoch"])
     assert 0 < done < EPOCHS
-    code, out, err = ended(begin(*words(place, request.node.name)))
-    assert (code, err) == (0, "") and f"resumed after epoch {done}" in out
+    assert "resumed after epoch" in trained(*words(place, request.node.name))
     again = place / request.node.name
     for name in ("weights.pt", "checkpoint.pt"):
         assert equal(state(straight, name), state(again, name)), name
