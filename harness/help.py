@@ -79,6 +79,7 @@ PAGES = {
             ),
             ("hold_out=true", "holds the validation part out and tells its F1; false learns from it too: the last run"),
             ("weights=", "begin with a run's weights.pt"),
+            ("processes=auto", "auto, or 1 to 1,024, which train together and share threads and batches"),
             ("device=auto", "auto, cpu, cuda, cuda:1"),
             STORAGE,
         ),

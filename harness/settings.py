@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import within
+from harness.errors import HarnessError, within
 from harness.launch.launcher import Ray, Slurm
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
 from harness.rules.competition import Competition
@@ -16,6 +16,8 @@ from harness.study.storage import PATIENCE_S
 from harness.study.study import LONGEST, Study
 
 MOST_WORKERS = 4096
+MOST_PROCESSES = 1024
+AUTO = "auto"
 LAST_PORT = 65_535
 
 
@@ -111,6 +113,7 @@ class Train:
     """Settings of `train.py`. latency_s: the most that timing the result takes, about.
 
     hold_out: keep the validation part out and tell the F1 on it; false for the last run, which learns from it, too.
+    threads: of this host, in all; 0 leaves it to the machine. processes: a number, or auto; they share the threads.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +129,7 @@ class Train:
     hold_out: bool = True
     run: str = ""
     threads: int = 0
+    processes: str = AUTO
     latency_s: float = 3.0
     measure: Measure = field(default_factory=Measure)
     seed: int = 0
@@ -140,6 +144,9 @@ class Train:
         within(self.latency_s, 0.01, 3600, "latency_s")
         within(self.threads, 0, 1024, "threads", whole=True)
         within(self.seed, 0, LAST_SEED, "seed", whole=True)
+        if self.processes != AUTO and not (self.processes.isdecimal() and 1 <= int(self.processes) <= MOST_PROCESSES):
+            what = f"processes={self.processes}: allowed: {AUTO}, or a whole number, 1 to {MOST_PROCESSES:,}"
+            raise HarnessError(what, "set processes so")
         within(self.resolution_px, 0, 1024, "resolution_px", whole=True)
 
 

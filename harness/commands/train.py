@@ -4,6 +4,8 @@ A part of the images is held out, and the run tells its F1 on them; hold_out=fal
 With study=, the data set and the competition are the study's. recipe.* and augment.* change the candidate's.
 """
 
+import contextlib
+import os
 import shlex
 import sys
 from dataclasses import asdict, replace
@@ -15,10 +17,20 @@ from harness.errors import HarnessError
 from harness.invoked import spelt
 from harness.processors import check_threads, threads
 from harness.record import names
+from harness.settings import AUTO
+from harness.torchrun import Place, place
 
 
 def train(arguments: list[str]) -> None:
-    """Train what the settings name."""
+    """Train what the settings name; of those that torchrun has started, the first alone shows and writes."""
+    where = place()
+    with contextlib.ExitStack() as stack:
+        if where and where.rank:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        _command(arguments, where)
+
+
+def _command(arguments: list[str], where: Place | None) -> None:
     from harness.study.best import chosen, doubt
     from harness.study.study import load
     from harness.submission.pack import ENTRIES, free_name
@@ -42,7 +54,9 @@ def train(arguments: list[str]) -> None:
     candidate, name = _candidate(settings, which if study else None, arguments)
     if settings.run:
         names.check(settings.run, "run")
-    folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name))
+    folder = _train(settings, candidate, settings.run or (f"{study}-trial{number:05d}" if study else name), where)
+    if where and where.rank:
+        return
     lines = [f"{spelt('pack')} run={shlex.quote(str(folder))} name={free_name(folder.name, Path(ENTRIES))}"]
     lines[0] += config.carried(arguments, "runs")
     if settings.hold_out:
@@ -89,7 +103,7 @@ def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tupl
     return of_model(raw, path, resolution_px), path.stem
 
 
-def _train(settings: config.Train, candidate: Any, name: str) -> Path:
+def _train(settings: config.Train, candidate: Any, name: str, where: Place | None) -> Path:
     """Train it, print what came of it, and return its folder."""
     import torch
 
@@ -105,12 +119,12 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
     from harness.train.start import source
 
     folder = Path(settings.runs) / "final" / name
-    track = settled(settings.track, folder)
-    files.writable(Path(settings.runs), "runs")
-    check_threads(settings.competition.threads)  # now: the result is timed at the end
-    used, words = threads(settings.threads)
-    if words:
-        print(words)
+    first, track = not where or where.rank == 0, "disabled"
+    if first:
+        track = settled(settings.track, folder)
+        files.writable(Path(settings.runs), "runs")
+        check_threads(settings.competition.threads)  # now: the result is timed at the end
+    used = _threads(settings, where)
     torch.set_num_threads(used)
     change = {k: v for k, v in asdict(settings.recipe).items() if v is not None and k != "lr"}
     recipe = replace(candidate.recipe, **change)
@@ -132,18 +146,35 @@ def _train(settings: config.Train, candidate: Any, name: str) -> Path:
         candidate=candidate, dataset=dataset, data_options=asdict(options),
         competition=settings.competition, seed=settings.seed, device=device_of(settings.device),
         precision=fixed(settings.layout, settings.dtype), threads=used, hold_out=settings.hold_out,
+        processes=None if settings.processes == AUTO else int(settings.processes), place=where,
         folder=folder, reference_cache=Path(settings.runs) / "reference", latency_s=settings.latency_s,
         measure_patience_s=settings.measure.patience_s,
     )  # fmt: skip
     group, short = settings.study or "final", name.removeprefix(f"{settings.study}-")
     with mirrored(track, folder, study=group, run=short, job_type="train", config=plan.identity()) as mirror:
         run = final.train(plan, mirror)
+    if run is None:
+        return folder
     cost, f1 = run.metrics.cost, run.metrics.f1
     speed = f"{cost.latency_ms:.4f} ms ({cost.ratio:.3f} of the reference)"
     size = f"{cost.macs / 1e6:.2f} MMACs, {cost.parameters:,} parameters"
     print(f"trained in {run.train_s:.0f} s: {speed}, {size}" + ("" if f1 is None else f", F1 {f1:.4f}"))
     _show(run, folder)
     return folder
+
+
+def _threads(settings: config.Train, where: Place | None) -> int:
+    """Return the threads of all processes that train, and say what is not as asked."""
+    if where and settings.processes not in (AUTO, str(where.world)):
+        what = f"processes={settings.processes}: torchrun has started {where.world}"
+        raise HarnessError(what, "leave processes= out, or start as many")
+    here = where.beside if where else 1
+    used, words = threads(settings.threads, here if settings.threads == 0 else 1)
+    if words:
+        print(words)
+    if where:
+        return where.world * (used if settings.threads == 0 else max(1, used // here))
+    return used
 
 
 def _show(run: Any, folder: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.torchrun import beside
 
 SHARE = 0.25  # of the free memory: cutting the parts holds two copies for a moment, a trial a third at its own size
 
@@ -15,9 +16,9 @@ def refuse_too_big(count: int, side_px: int, max_gb: float = math.inf) -> None:
 
     Raises:
         HarnessError: count squares of side_px take more than max_gb, or than `SHARE` of the memory that is free (both
-            in 10^9 bytes).
+            in 10^9 bytes); where torchrun has started several processes here, each reads its own.
     """
-    need, free = count * side_px**2 * 3 / 1e9, free_gb()
+    need, free = count * side_px**2 * 3 / 1e9, free_gb() / (several := beside())
     allowed = min(max_gb, SHARE * free)
     if need <= allowed:
         return
@@ -25,7 +26,8 @@ def refuse_too_big(count: int, side_px: int, max_gb: float = math.inf) -> None:
     if max_gb <= allowed:
         limit, way_out = f"data.max_gb allows {max_gb:g}", "raise data.max_gb"
     else:
-        limit = f"{SHARE:.0%} of the free memory is {allowed:.1f}"
+        each = f" for each of {several} processes" if several > 1 else ""
+        limit = f"{SHARE:.0%} of the free memory is {allowed:.1f}{each}"
         way_out = "take a machine with more memory"
     raise HarnessError(
         f"data.side_px={side_px}: {count:,} images take {need:.1f} GB, {limit}",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from pathlib import Path
+
+from harness.ended import oom_kills, words
 
 LIVES = 10
 """How many times a worker is started again whose process died. A candidate that kills its worker is set aside after
@@ -35,7 +35,7 @@ class Pool:
             name, code = self._name(process), process.exitcode
             if code is None or name in self._ended:
                 continue
-            self._ended[name] = self._words(code)
+            self._ended[name] = words(code, self._kills)
             if code < 0 and self._lives[number]:
                 self._lives[number] -= 1
                 self._processes[number] = self._start(number)
@@ -45,16 +45,6 @@ class Pool:
         """Count those that have not ended, as of the last look: one that was killed since will be replaced."""
         return sum(self._name(process) not in self._ended for process in self._processes)
 
-    def _words(self, code: int) -> str:
-        if code == 0:
-            return ""
-        if code > 0:
-            return f"its process ended with code {code}"
-        if code == -signal.SIGKILL and oom_kills() > self._kills:
-            return "out of memory: the system killed its process"
-        hint = " (the system does that when memory runs out)" if code == -signal.SIGKILL else ""
-        return f"its process was killed by signal {-code}{hint}"
-
     def stop(self) -> None:
         """Stop those that still run: Ctrl-C has reached them already; a SIGTERM has reached this process alone."""
         for process in self._processes:
@@ -63,18 +53,3 @@ class Pool:
         for process in self._processes:
             process.join(max(0.0, end - time.monotonic()))
             process.kill()  # one that is stuck: its lease must run out
-
-
-def oom_kills() -> int:
-    """Count what the system has killed for want of memory: in this control group, else on this machine, since boot.
-
-    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.events), and Linux' mm/vmstat.c
-    """
-    own = Path("/proc/self/cgroup")
-    groups = [line[3:] for line in own.read_text().splitlines() if line.startswith("0::")] if own.exists() else []
-    counters = [*(Path(f"/sys/fs/cgroup{group}/memory.events") for group in groups), Path("/proc/vmstat")]
-    for counter in counters:
-        if counter.exists():
-            rows = dict(line.split() for line in counter.read_text().splitlines())
-            return int(rows.get("oom_kill", 0))
-    return 0

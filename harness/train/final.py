@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.data.prepare import Preprocessing, prepare, resize, statistics
+from harness.data.shared import Shared, share
 from harness.data.split import Dataset, Images, merge
 from harness.errors import HarnessError
 from harness.measure.cost import cost as cost_of
@@ -30,12 +33,13 @@ from harness.rules.competition import Competition
 from harness.rules.reference import reference_model
 from harness.runtime.export import export
 from harness.seed import derive
+from harness.torchrun import Place
 from harness.track.mirror import Mirror
-from harness.train import checkpoint
+from harness.train import checkpoint, distributed
 from harness.train.display import Display
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.fit import predict as predict_in_memory
-from harness.train.footprint import too_big, training_gb
+from harness.train.footprint import together_gb, too_big
 from harness.train.precision import Precision, probe
 from harness.train.start import network
 
@@ -49,6 +53,8 @@ class Plan:
 
     hold_out: keep the validation part out and score it; else everything but the test part is learnt from.
     precision: None leaves it to the probe. latency_s: the most that timing the result takes, about.
+    threads: of all processes that train together. processes: their number; None leaves it to this machine. place:
+    this process's among those that torchrun has started, if any.
     """
 
     candidate: Candidate
@@ -64,6 +70,8 @@ class Plan:
     reference_cache: Path
     latency_s: float = 3.0
     measure_patience_s: float = PATIENCE_S
+    processes: int | None = None
+    place: Place | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one that began."""
@@ -74,21 +82,34 @@ class Plan:
         }  # fmt: skip
 
 
-def train(plan: Plan, mirror: Mirror) -> Run:
+def train(plan: Plan, mirror: Mirror) -> Run | None:
     """Train to the end, export, measure and record; a second call goes on where the first was stopped.
 
+    Several processes share each batch: those that this one starts, or those that torchrun has started, of which the
+    first alone writes, measures and returns a record.
+
     Raises:
-        HarnessError: the folder holds a run of something else.
+        HarnessError: the folder holds a run of something else; one of the processes is gone.
     """
-    begun, candidate = _begin(plan), plan.candidate
-    images = plan.dataset.train if plan.hold_out else merge(plan.dataset.train, plan.dataset.validation)
-    how = Preprocessing(candidate.resolution_px, *statistics(images.pixels))
-    images = images.with_pixels(resize(images.pixels, candidate.resolution_px))
-    precision = Precision(**begun["precision"])
-    model = network(candidate, len(plan.dataset.classes), derive(plan.seed, "weights"))
-    print(f"run {plan.folder}: {len(images)} images at {candidate.resolution_px} px, {candidate.recipe.epochs} epochs, "
-          f"{precision.layout} {precision.dtype}, {plan.threads} threads", flush=True)  # fmt: skip
-    trained = _fit(plan, model, images, how, precision, mirror)
+    place, candidate = plan.place, plan.candidate
+    with distributed.joined(place, plan.device) if place else contextlib.nullcontext():
+        begun = _agreed(plan, place) if place else _begin(plan)
+        images = plan.dataset.train if plan.hold_out else merge(plan.dataset.train, plan.dataset.validation)
+        how = Preprocessing(candidate.resolution_px, *statistics(images.pixels))
+        precision, processes = Precision(**begun["precision"]), begun["processes"]
+        lesson = Lesson(
+            candidate=candidate, classes=len(plan.dataset.classes), how=how, precision=precision, seed=plan.seed,
+            device=plan.device, processes=processes, threads=max(1, plan.threads // processes),
+            saved=plan.folder / "checkpoint.pt",
+        )  # fmt: skip
+        if place and place.rank:
+            lesson.learn(lesson.sized(images), place.rank, place.here)
+            return None
+        each = f"{processes} processes x " if processes > 1 else ""
+        print(f"run {plan.folder}: {len(images)} images at {candidate.resolution_px} px, "
+              f"{candidate.recipe.epochs} epochs, {precision.layout} {precision.dtype}, "
+              f"{each}{lesson.threads} thread{'s' * (lesson.threads > 1)}", flush=True)  # fmt: skip
+        trained = _fit(plan, lesson, images, mirror)
     artefact = export(trained, candidate.resolution_px, plan.folder / "model.onnx")
     torch.save(trained.state_dict(), plan.folder / "weights.pt")
     measured = _result(plan, artefact, how, precision)
@@ -108,49 +129,132 @@ def train(plan: Plan, mirror: Mirror) -> Run:
     return run
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What every process that trains must know beside the images.
+
+    threads: of each process. saved: the checkpoint, which the first process writes.
+    """
+
+    candidate: Candidate
+    classes: int
+    how: Preprocessing
+    precision: Precision
+    seed: int
+    device: torch.device
+    processes: int
+    threads: int
+    saved: Path
+
+    def sized(self, images: Images) -> Images:
+        """Return the images at the network's own side."""
+        return images.with_pixels(resize(images.pixels, self.how.resolution_px))
+
+    def learn(self, images: Images, rank: int, here: int, **heard: Callable[..., None]) -> torch.nn.Module:
+        """Train as one of the processes, by its number among all and on this host; `heard` is fit's own."""
+        torch.set_num_threads(self.threads)
+        several = self.processes > 1
+        return fit(
+            network(self.candidate, self.classes, derive(self.seed, "weights")), images, preprocessing=self.how,
+            recipe=self.candidate.recipe, how=self.candidate.augment, precision=self.precision,
+            seed=derive(self.seed, "fit"), device=distributed.own_device(self.device, here) if several else self.device,
+            save_to=self.saved, rank=rank, world=self.processes, **heard,
+        )  # fmt: skip
+
+
+def _another(lesson: Lesson, shared: Shared, rank: int) -> None:
+    """Be another process that this host's first has started."""
+    with contextlib.suppress(Diverged):  # the first one sees the same loss, and says it
+        lesson.learn(shared.images(), rank, rank)
+
+
+def _agreed(plan: Plan, place: Place) -> dict[str, Any]:
+    """Begin in the first process of a group that torchrun has started; the others check that they train the same."""
+    begun = distributed.told(_begin(plan) if place.rank == 0 else None)
+    if differ := _differ(begun, plan):
+        what = f"{place}: has another {' and another '.join(differ)} than the first one"
+        raise HarnessError(what, "give all of them the same command, data and weights")
+    return begun
+
+
+def _differ(begun: dict[str, Any], plan: Plan) -> list[str]:
+    """Name what a run has begun with and this plan has otherwise."""
+    identity = json.loads(json.dumps(plan.identity()))
+    asked = plan.place.world if plan.place else plan.processes
+    names = [name for name in identity if begun["identity"].get(name) != identity[name]]
+    return names + ["number of processes"] * (asked not in (None, begun["processes"]))
+
+
 def _begin(plan: Plan) -> dict[str, Any]:
     """Start the folder's record, or check that it is of this very run."""
     path = plan.folder / "begun.json"
     plan.folder.mkdir(parents=True, exist_ok=True)
-    identity = json.loads(json.dumps(plan.identity()))
     if path.exists():
-        begun = json.loads(path.read_text())
-        differ = [k for k in identity if begun["identity"].get(k) != identity[k]]
-        if differ:
+        begun = {"processes": 1} | json.loads(path.read_text())  # before there were several
+        if differ := _differ(begun, plan):
             raise HarnessError(
                 f"run folder {plan.folder}: holds a run with another {' and another '.join(differ)}",
                 "run the command it began with, give another run=NAME, or remove the folder",
             )
+        _check_number(plan, begun["processes"])
         return begun
     # found once and kept: a resumed run must compute in the same way
     side_px, batch = plan.candidate.resolution_px, plan.candidate.recipe.batch
     model = network(plan.candidate, len(plan.dataset.classes), derive(plan.seed, "weights"))
-    if reason := too_big(training_gb(model, side_px, batch)):
-        raise HarnessError(f"run {plan.folder}: {reason}", "set a smaller recipe.batch or resolution_px")
-    found = plan.precision or probe(model, side_px, batch, plan.device)
-    begun = {"identity": identity, "precision": found.to_dict()}
+    processes = _processes(plan, model)
+    torch.set_num_threads(max(1, plan.threads // processes))
+    found = plan.precision or probe(model, side_px, -(-batch // processes), plan.device)
+    begun = {"identity": json.loads(json.dumps(plan.identity())), "precision": found.to_dict(), "processes": processes}
     run_folder.write_candidate(plan.folder, plan.candidate)
     run_folder.write_transforms(plan.folder, plan.candidate.augment.transforms, side_px)
     files.write_json(path, begun, durable=True)
     return begun
 
 
-def _fit(
-    plan: Plan, model: torch.nn.Module, images: Images, how: Preprocessing, precision: Precision, mirror: Mirror
-) -> torch.nn.Module:
-    saved, recipe = plan.folder / "checkpoint.pt", plan.candidate.recipe
-    done = int(checkpoint.load(saved)["epoch"]) if saved.exists() else 0
+def _processes(plan: Plan, model: torch.nn.Module) -> int:
+    """Choose how many processes train: as asked for, else the best number that fits into memory.
+
+    Raises:
+        HarnessError: that number can't train this batch, or a step doesn't fit.
+    """
+    side_px, batch = plan.candidate.resolution_px, plan.candidate.recipe.batch
+    asked = plan.place.world if plan.place else plan.processes
+    if asked:
+        _check_number(plan, asked)
+    for number in [asked] if asked else distributed.numbers(plan.threads, batch, plan.device):
+        beside = plan.place.beside if plan.place else number
+        if not (reason := too_big(together_gb(model, side_px, batch, number, beside))):
+            return number
+    fewer = ", or fewer processes" * (number > 1)
+    raise HarnessError(f"run {plan.folder}: {reason}", f"set a smaller recipe.batch or resolution_px{fewer}")
+
+
+def _check_number(plan: Plan, processes: int) -> None:
+    beside = plan.place.beside if plan.place else processes
+    distributed.check_number(processes, plan.candidate.recipe.batch, plan.device, beside)
+
+
+def _fit(plan: Plan, lesson: Lesson, images: Images, mirror: Mirror) -> torch.nn.Module:
+    """Train as the first process, and start the others unless torchrun has."""
+    recipe = lesson.candidate.recipe
+    done = int(checkpoint.load(lesson.saved)["epoch"]) if lesson.saved.exists() else 0
     journal = Journal(plan.folder)
     journal.rewind(done)
     if done:
         print(f"resumed after epoch {done}", flush=True)
     before = journal.rows()
     steps = max(1, len(images) // recipe.batch)
-    look = _looking(plan, how, precision)
-    with Display(
-        plan.folder.name, epochs=recipe.epochs, steps=steps, batch=min(recipe.batch, len(images)), done=done,
-        loss=before[-1]["loss"] if before else None, f1=next((r["f1"] for r in reversed(before) if "f1" in r), None),
-    ) as display:  # fmt: skip
+    look = _looking(plan, lesson.how, lesson.precision)
+    with contextlib.ExitStack() as stack:
+        if lesson.processes > 1 and not plan.place:
+            images = stack.enter_context(_with_others(lesson, images, plan.folder))
+        else:
+            images = lesson.sized(images)
+        display = stack.enter_context(Display(
+            plan.folder.name, epochs=recipe.epochs, steps=steps, batch=min(recipe.batch, len(images)), done=done,
+            loss=before[-1]["loss"] if before else None,
+            f1=next((r["f1"] for r in reversed(before) if "f1" in r), None),
+        ))  # fmt: skip
 
         def on_epoch(epoch: Epoch) -> None:
             row = {"epoch": epoch.number, "loss": epoch.loss, "seconds": round(epoch.seconds, 2)}
@@ -159,14 +263,24 @@ def _fit(
             display.epoch(epoch.loss, row.get("f1"))
 
         try:
-            return fit(
-                model, images, preprocessing=how, recipe=recipe, how=plan.candidate.augment, precision=precision,
-                seed=derive(plan.seed, "fit"), device=plan.device, on_epoch=on_epoch, on_step=display.step,
-                save_to=saved,
-            )  # fmt: skip
+            return lesson.learn(images, 0, 0, on_epoch=on_epoch, on_step=display.step)
         except Diverged as e:
             lr = recipe.optimizer["lr"]
             raise HarnessError(f"run {plan.folder}: {e}", f"set run=NAME and a recipe.lr below {lr:g}") from e
+
+
+@contextlib.contextmanager
+def _with_others(lesson: Lesson, images: Images, folder: Path) -> Iterator[Images]:
+    """Start the other processes, and yield the images as all of them read them: from one copy, in the run folder."""
+    copy = folder / "images.bin"
+    try:
+        shared = share(lesson.sized(images), copy)
+        with distributed.started(
+            lesson.processes, lesson.device, partial(_another, lesson, shared), folder / "meeting"
+        ):
+            yield shared.images()
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _looking(plan: Plan, how: Preprocessing, precision: Precision) -> Callable[[Epoch], dict[str, float]]:

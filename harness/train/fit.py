@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import distributed, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from harness.data import transforms
@@ -23,6 +23,7 @@ from harness.data.split import Images
 from harness.errors import HarnessError
 from harness.record.recipe import Recipe
 from harness.train import checkpoint
+from harness.train.distributed import summed, told
 from harness.train.heap import keep
 from harness.train.optimizers import SCHEDULES, optimizer_of
 from harness.train.precision import Precision
@@ -74,18 +75,21 @@ def fit(
     isn't there.
 
     rank, world: this process's number among those that train together, in the default group of torch.distributed. Each
-    takes its share of every batch, and gradients are those of the whole batch; batch norm sees its process's share.
-    The first process saves.
+    takes its share of every batch, and gradients are those of the whole batch; batch norm sees its process's share, and
+    its running statistics are each process's own. The first process saves, and tells the others what it goes on from.
 
     Raises:
         Diverged: the loss became infinite or not a number.
         HarnessError: the state to begin from isn't whole; a batch has fewer images than there are processes; a
             transform doesn't make images of the same side.
+        Parted: another process is gone.
     """
     _check_shares(min(recipe.batch, len(images)), world)
     transforms.tried(how.transforms, images.pixels.shape[1])
     keep()
     STARTS[recipe.start](model, images.pixels, preprocessing)
+    if world > 1:  # another host's arithmetic may differ in the last bit
+        model.load_state_dict(told(model.state_dict()))
     model = precision.place(model.to(device))
     optimizer = optimizer_of(recipe, model)
     average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)
@@ -94,7 +98,7 @@ def fit(
     peaks = [group["lr"] for group in optimizer.param_groups]
     last = recipe.epochs if stop is None else min(stop, recipe.epochs)
     state = save_to if save_to and save_to.exists() else begin
-    first, saved = _resume(state, model, average, optimizer), time.monotonic()
+    first, saved = _resume(state, model, average, optimizer, rank, world), time.monotonic()
     if first > last:
         raise HarnessError(f"{state}: trained for {first} epochs, past epoch {last}", f"stop at {first} or later")
 
@@ -157,9 +161,9 @@ def _whole(model: nn.Module, loss: torch.Tensor, share: float, world: int) -> to
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     parts = [loss, *gradients]
     flat = torch.cat([part.reshape(-1).float() for part in parts]) * share
-    distributed.all_reduce(flat)
-    for part, summed in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
-        part.copy_(summed.view_as(part))
+    summed(flat)
+    for part, whole in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+        part.copy_(whole.view_as(part))
     return loss
 
 
@@ -182,11 +186,15 @@ def _state(epoch: int, model: nn.Module, average: nn.Module, optimizer: torch.op
     return {"epoch": epoch} | {name: part.state_dict() for name, part in parts.items()}
 
 
-def _resume(path: Path | None, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load a saved state where there is one; return the epochs already done."""
-    if path is None:
+def _resume(
+    path: Path | None, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, rank: int, world: int
+) -> int:
+    """Load a saved state where the first process has one; return the epochs already done."""
+    state = checkpoint.load(path) if path and rank == 0 else None
+    if world > 1:
+        state = told(state)  # on another host there may be no such file
+    if state is None:
         return 0
-    state = checkpoint.load(path)
     for name, part in (("model", model), ("average", average), ("optimizer", optimizer)):
         part.load_state_dict(state[name])
     return int(state["epoch"])

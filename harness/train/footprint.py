@@ -14,6 +14,8 @@ SHARE = 0.5  # of the free memory: other workers train too
 WAIT_S = 120.0
 """How long a trial waits for memory that others have now."""
 LOOK_S = 2.0
+PROCESS_GB = 0.5
+"""What a further process takes before it trains: torch and the loader's own."""
 
 
 @torch.no_grad()
@@ -35,6 +37,14 @@ def training_gb(model: nn.Module, resolution_px: int, batch: int) -> float:
     net(torch.zeros(1, 3, resolution_px, resolution_px))
     weights = sum(p.numel() for p in model.parameters())
     return ((sum(kept) + 2 * max(kept)) * batch + 4 * weights) * 4 / 1e9
+
+
+def together_gb(model: nn.Module, resolution_px: int, batch: int, processes: int, beside: int) -> float:
+    """Estimate what a step takes of a host where some of the processes that share a batch train, in 10^9 bytes.
+
+    processes: in all. beside: of them on this host; the images are reckoned elsewhere.
+    """
+    return beside * training_gb(model, resolution_px, -(-batch // processes)) + (beside - 1) * PROCESS_GB
 
 
 def too_big(need_gb: float) -> str | None:

@@ -10,9 +10,11 @@ import time
 
 import pytest
 
+from harness import ended
+from harness.ended import oom_kills
 from harness.errors import HarnessError
 from harness.launch import judges, pool
-from harness.launch.pool import LIVES, Pool, oom_kills
+from harness.launch.pool import LIVES, Pool
 
 FORK = multiprocessing.get_context("fork")
 
@@ -40,7 +42,7 @@ def test_how_processes_ended_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -
     assert crew.running() == 1
     kills = oom_kills()
     dead[4].exitcode = -9
-    monkeypatch.setattr(pool, "oom_kills", lambda: kills + 1)
+    monkeypatch.setattr(ended, "oom_kills", lambda: kills + 1)
     assert [*crew.ended().values()][-1] == "out of memory: the system killed its process"
 
 
