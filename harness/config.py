@@ -5,12 +5,13 @@ Hydra and OmegaConf are imported here and nowhere deeper.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -280,6 +281,22 @@ def model_file(named: str, overrides: Sequence[str] = ()) -> Path:
     known = groups(overrides)["model"]
     what = f"model={named}: no such file; in conf/model: {', '.join(known)}"
     raise HarnessError(what, f"{nearest(named, known)}name one of these, or a YAML file")
+
+
+@contextlib.contextmanager
+def lines_of(path: Path) -> Iterator[None]:
+    """Name a model's file, and the line in it, of what is found wrong with its network."""
+    try:
+        yield
+    except HarnessError as e:
+        what = e.what.removeprefix(f"{path}: ")
+        begin = re.match(
+            r"(?:model\.)?((?:backbone|stages)\.\d+)|(?:model: )?unknown (?:key|part) '(\w+)'|(?:model\.)?(\w+)[=:]",
+            what,
+        )
+        keys = next((found for found in begin.groups() if found), "").split(".") if begin else [""]
+        line = conf_files.line_of(path, keys) or conf_files.line_of(path, ["model", *keys])
+        raise HarnessError(f"{path}{f', line {line}' if line else ''}: {what}", e.fix) from e
 
 
 def say_next(*lines: str) -> None:

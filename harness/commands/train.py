@@ -69,6 +69,7 @@ def _command(arguments: list[str], where: Place | None) -> None:
 
 def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tuple[Any, str]:
     """Return the candidate that is to be trained, and a name for its run."""
+    from harness.models.build import build
     from harness.record.candidate import of_model, side_px_of_model
     from harness.record.run_folder import read_candidate
     from harness.search.attributes import candidate_of
@@ -95,12 +96,15 @@ def _candidate(settings: config.Train, trial: Any, arguments: list[str]) -> tupl
         return read_candidate(path), path.parent.name if path.stem == "candidate" else path.stem
     path = config.model_file(settings.model, arguments)
     raw = config.read_yaml(path, "model")
-    own_px = side_px_of_model(raw, path)
-    resolution_px = settings.resolution_px or own_px or int(settings.data.get("side_px", 32))
+    with config.lines_of(path):
+        own_px = side_px_of_model(raw, path)
+        resolution_px = settings.resolution_px or own_px or int(settings.data.get("side_px", 32))
+        candidate = of_model(raw, path, resolution_px)
+        build(candidate.model, classes=2, resolution_px=resolution_px)  # now: the data take their time
     if own_px:
         chosen = "" if resolution_px == own_px else f"; trained at {resolution_px} px, as resolution_px says"
         print(f"input size: {own_px} px, as {path} says{chosen}")
-    return of_model(raw, path, resolution_px), path.stem
+    return candidate, path.stem
 
 
 def _train(settings: config.Train, candidate: Any, name: str, where: Place | None) -> Path:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ def read_coco(path: str) -> Coco:
         raw = json.loads(found.read_bytes())
         for kind, keys in LISTS.items():
             _check_entries(raw[kind], kind, keys)
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+    except RecursionError as error:
+        what = f"data.annotations: '{path}' is no COCO file: lists within lists, deeper than can be read"
+        raise HarnessError(what, FIX) from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise HarnessError(
             f"data.annotations: '{path}' is no COCO file ({type(error).__name__}: {error})", FIX
         ) from error
@@ -111,7 +115,9 @@ def _check_entries(entries: Any, kind: str, keys: Sequence[str]) -> None:
             allowed, words = (str, "text") if key in ("file_name", "name") else (int | str, "a whole number or text")
             value = int(entry[key]) if isinstance(entry[key], float) and entry[key].is_integer() else entry[key]
             if not isinstance(value, allowed) or isinstance(value, bool):
-                raise TypeError(f"{kind}[{number}].{key} is {value!r}, not {words}")
+                raise TypeError(f"{kind}[{number}].{key} is {reprlib.repr(value)}, not {words}")
+            if key == "name" and not value.strip():
+                raise ValueError(f"{kind}[{number}].name is {value!r}, which names no class")
             str(value).encode()  # half a letter, as JSON may hold, can't be written anywhere
 
 
@@ -135,7 +141,7 @@ def _number(value: Any) -> Hashable:
     """Return an id as it is held against others: 7, 7.0 and "7" are one."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    text = str(value).strip()
+    text = reprlib.repr(value) if isinstance(value, list | dict) else str(value).strip()  # however deep it is
     return int(text) if text.removeprefix("-").isdecimal() else text
 
 
@@ -192,7 +198,7 @@ def _kind(
     raw: Mapping[str, Any], categories: Mapping[Hashable, str], mapped: Mapping[str, str] | None
 ) -> tuple[str, str]:
     """Return an annotation's class, or '' and the reason why it has none."""
-    if str(raw.get("iscrowd", 0)).strip().lower() not in ("0", "0.0", "false", "none", "null", ""):
+    if str(_number(raw.get("iscrowd", 0))).lower() not in ("0", "false", "none", "null", ""):
         return "", "a crowd (iscrowd)"
     category = categories.get(_number(raw.get("category_id")))
     if category is None:

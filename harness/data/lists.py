@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def list_lines(path: str, files: Files, part: str) -> list[str]:
             f"data.{part}_list: no such file '{path}', on disk or inside data.root",
             f"name a text file with a line an image, e.g. data.{part}_list=splits/{part}.txt",
         )
-    return data.decode("utf-8-sig", errors="replace").splitlines()
+    marked = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return data.decode("utf-16" if marked else "utf-8-sig", errors="replace").splitlines()
 
 
 def locate(line: str, paths: Mapping[str, str], bases: Mapping[str, Sequence[str]], where: str, root: str) -> str:
@@ -60,4 +62,6 @@ def locate(line: str, paths: Mapping[str, str], bases: Mapping[str, Sequence[str
             raise HarnessError(f"{where}: '{text}' could be {' or '.join(found)}", "write the path with its folder")
         if found:
             return found[0]
+    if "\ufffd" in line:
+        raise HarnessError(f"{where}: isn't UTF-8, and names no image so: '{line}'", "save the list as UTF-8")
     raise HarnessError(f"{where}: '{line}' names no image in a class folder of '{root}'", "mend or remove the line")

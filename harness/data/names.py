@@ -7,10 +7,10 @@ import zipfile
 from collections.abc import Sequence
 
 ASCII = set(range(128))
-LATIN_OF_CP437 = {*range(0x80, 0xA9), 0xAB, 0xAC, 0xE1, 0xE6, 0xF8, 0xFD}
-"""Bytes of its Latin letters and the signs that stand among them; the others draw boxes or are Greek."""
+LATIN_OF_CP437 = {*range(0x80, 0x9B), *range(0xA0, 0xA6)}
+"""Bytes of its Latin letters; the others are signs, draw boxes or are Greek, and 0xE1 (ß) is á in other pages."""
 EAST_ASIAN = ("cp949", "cp932", "gbk", "big5")
-PAGES = (*EAST_ASIAN, "cp1252", "cp1251")
+PAGES = (*EAST_ASIAN, "cp1252", "cp1251", "cp1250", "cp437")
 
 
 def spelled(short: str, full: str) -> list[str]:

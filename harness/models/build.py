@@ -50,6 +50,10 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+REPEATS = 1000
+"""How often a stage may be repeated: more is a slip of the keyboard, and would be built for hours."""
+
+
 def build(spec: ModelSpec, classes: int, resolution_px: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
     """Build the stages, then mean over the map, flatten, linear to `classes`; in training mode, weights from `seed`.
 
@@ -64,7 +68,7 @@ def build(spec: ModelSpec, classes: int, resolution_px: int, in_channels: int = 
         x = torch.zeros(2, in_channels, resolution_px, resolution_px)
         model = nn.Sequential()
         for i, stage in enumerate(spec.stages):
-            built, x = _stage(stage, x, f"model.stages.{i} ({stage.block})")
+            built, x = _stage(stage, x, stage.source or f"model.stages.{i} ({stage.block})")
             model.add_module(f"stage{i}", built)
         model.add_module("head", _head(x, classes))
         model.apply(_initialise)
@@ -121,7 +125,7 @@ def _check_map(x: Tensor, stride: int, where: str) -> None:
 
 def _check_stage(stage: Stage, where: str) -> None:
     """Refuse wrong stage facts and options that the block does not have."""
-    for name, low, high in (("channels", 0, math.inf), ("repeat", 1, math.inf), ("stride", 1, 16)):
+    for name, low, high in (("channels", 0, math.inf), ("repeat", 1, REPEATS), ("stride", 1, 16)):
         value = getattr(stage, name)
         if type(value) is not int or not low <= value <= high:
             allowed = f"a whole number of at least {low}" + ("" if high == math.inf else f" and at most {high}")

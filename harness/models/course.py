@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def _stages(raw: dict[str, Any]) -> list[Stage]:
         entry = Entry(_repeats(repeat, depth), cin, width)
         read = stages_of(module, entry, args, f"backbone.{i}")  # those that are left out too: they have to be right
         if i not in left_out:
-            stages += read
+            stages += [replace(stage, source=f"backbone.{i} ({module})") for stage in read]
             cin = read[-1].channels or cin
     return stages
 
@@ -114,8 +114,8 @@ def _loaded(source: Path | str) -> Any:
         raise HarnessError(f"can't be read as UTF-8 text: {error}", "save it as UTF-8") from error
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise HarnessError(f"not YAML: {error}", "mend the line named above") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that can't be, brackets without an end
+        raise HarnessError(f"not YAML: {error}", "mend the line named above, or the file") from error
 
 
 def _check_keys(raw: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ class Stage:
 
     block: a name in `models.build.BLOCKS`. channels: output channels (0 where a block keeps its input's).
     stride_on: which repeat carries the stride (the course strides the last Conv but the first inverted residual).
-    options: what this block alone takes (kernel, activation, expand, ...).
+    options: what this block alone takes (kernel, activation, expand, ...). source: where it stood, for messages alone.
     """
 
     block: str
@@ -26,6 +26,7 @@ class Stage:
     stride: int = 1
     stride_on: Literal["first", "last"] = "first"
     options: dict[str, Any] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, the options beside the rest."""

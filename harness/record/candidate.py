@@ -123,7 +123,8 @@ def of_model(raw: Any, path: Path, resolution_px: int) -> Candidate:
     """
     described = _described(raw, path)
     if not _of_course(described):
-        return Candidate(ModelSpec.from_dict(described, str(path)), resolution_px, Augment(), Recipe())
+        with _naming(path):
+            return Candidate(ModelSpec.from_dict(described), resolution_px, Augment(), Recipe())
     with _naming(path):
         if (channels := images_of(described).channels) != 3:
             raise HarnessError(f"input_channel={channels}: allowed: 3, images are read in colour", "write 3")

@@ -37,11 +37,9 @@ def check(url: str) -> bool:
     engine = database.reader(url)
     with database.reached(engine), engine.connect() as connection:
         names = set(sa.inspect(connection).get_table_names())
-        if "studies" not in names:
-            _check_no_other(engine.url, names)
-            found = None
-        else:
-            found = _versions(connection, names)
+        if "version_info" not in names:  # others have tables of these names, too
+            _check_no_other(engine.url, names - {"alembic_version"} if "studies" in names else names)
+        found = _versions(connection, names) if "studies" in names else None
     engine.dispose()
     if found is not None:
         _check_versions(engine.url, *found)
@@ -55,7 +53,8 @@ def _versions(connection: sa.Connection, names: set[str]) -> tuple[str, str] | N
         library = connection.scalar(sa.select(sa.column("library_version")).select_from(sa.table("version_info")))
     if "alembic_version" in names:
         schema = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")))
-    if schema is None and library in (None, optuna.__version__):
+    known = library or connection.scalar(sa.select(sa.func.count()).select_from(sa.table("studies")))
+    if schema is None and known in (0, optuna.__version__):
         return None
     return library or "unknown", schema or "of before v0.9.0.a"
 

@@ -335,3 +335,21 @@ def test_file_names_are_found_below_any_outer_folder(root, folder):
     raw = options(root, changed(change))
     raw.root = str(root / "all")
     assert sum(load(raw).report["kept"].values()) == 28
+
+
+def test_lists_within_lists_are_one_error(root):
+    """Deeper than Python reads, and short of that: neither is shown bracket by bracket."""
+    text = json.dumps(coco())
+    for depth in (700, 100_000):
+        raw = text.replace('"image_id": 0', f'"image_id": {"[" * depth}{"]" * depth}', 1)
+        assert raw != text
+        with pytest.raises(HarnessError, match="is no COCO file") as caught:
+            load(options(root, raw.encode()))
+        assert len(caught.value.what) < 300 and "RecursionError" not in caught.value.what
+
+
+def test_a_category_of_blanks_is_refused(root):
+    """It would be a class that nobody can see."""
+    assert "categories[0].name is '  ', which names no class" in refusal(
+        root, changed(lambda c: c["categories"][0].update(name="  "))
+    )

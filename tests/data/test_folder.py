@@ -146,6 +146,17 @@ def test_a_wrong_line_is_named_with_its_file(root, tmp_path, lines, message):
         load(FolderOptions(root=str(root), **write_lists(tmp_path, train=lines)))
 
 
+def test_a_list_of_another_encoding_is_read_or_said_to_be_so(root, tmp_path):
+    """UTF-16 with its mark is read; what is neither is named with its line."""
+    path = tmp_path / "train.txt"
+    path.write_text("\n".join(f"glass{i}.png\nmetal{i}.png" for i in range(5)), encoding="utf-16")
+    options = FolderOptions(root=str(root), side_px=16, train_list=str(path))
+    assert sum(len(part) for part in (load(options).train, load(options).validation, load(options).test)) == 10
+    path.write_bytes("glass1.png\n유리.png".encode("cp949"))
+    with pytest.raises(HarnessError, match="train.txt:2: isn't UTF-8"):
+        load(options)
+
+
 def test_an_image_in_two_lists_is_refused(root, tmp_path):
     """The test part must not leak into training."""
     options = write_lists(tmp_path, train="glass1.png\nmetal1.png", test="glass1.png")

@@ -288,6 +288,9 @@ def test_a_zip_of_a_known_code_page_has_the_names_that_were_packed(tmp_path, pag
         ("cp932", ("ガラス", "メタル")),
         ("gbk", ("玻璃", "金属")),
         ("cp1251", ("стекло", "металл")),
+        ("cp1252", ("máquina", "vidrio")),  # by CP437 it would be mßquina
+        ("cp1252", ("glød", "metal")),
+        ("cp1250", ("sklář", "zelený")),
     ],
 )
 def test_a_zip_of_another_code_page_is_refused_and_never_shown_in_another_script(tmp_path, page, kinds):

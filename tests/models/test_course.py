@@ -468,3 +468,10 @@ def test_what_is_no_course_model_is_refused(text: str, said: str):
     with pytest.raises(HarnessError) as caught:
         read_course(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "2021-99-01", "9" * 5000], ids=["deep", "date", "digits"])
+def test_text_that_yaml_stumbles_over_is_one_error(value):
+    """Each once ended in a traceback."""
+    with pytest.raises(HarnessError, match="not YAML"):
+        read_course(f"backbone:\n  - [1, Conv, [{value}, 3]]\n")

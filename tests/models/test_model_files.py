@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import in_process
 import pytest
 
 from harness import config
@@ -12,6 +13,7 @@ from harness.record.candidate import Candidate, of_model, side_px_of_model
 
 STAGES = "stages:\n  - {block: conv, channels: 16, stride: 2}\n"
 COURSE = "input_channel: 3\ndepth_multiple: 1.0\nwidth_multiple: 0.5\nbackbone: [[1, Conv, [24, 3, 2]]]\n"
+LINES = COURSE.replace("[[1, Conv, [24, 3, 2]]]", "\n  - [1, Conv, [24, 3, 2]]")
 
 
 def under_model(text: str) -> str:
@@ -75,3 +77,26 @@ def test_a_file_comes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     Path("mobilenetv3").write_text(STAGES)
     assert config.model_file("mobilenetv3") == Path("mobilenetv3")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (LINES + "  - [1, Conv, [16, x, 2]]\n", -1, "Conv: kernel='x': allowed"),
+        (LINES + "  - [1, Conv, [24, 3, 1, null, 5]]\n", -1, "(Conv): groups 5: must divide"),
+        (LINES + "  - [1000000, Conv, [8, 3]]\n", -1, "repeat 1000000: must be a whole number"),
+        ("dept_multiple: 1\n" + COURSE, 1, "unknown key 'dept_multiple'"),
+        ("stages:\n  - {block: conv, channels: 8}\n  - {block: conv, channels: 8, kernell: 3}\n", 3, "'kernell'"),
+        ("stagess: 3\nstages:\n  - {block: conv, channels: 8}\n", 1, "unknown part 'stagess'"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_is_wrong_with_a_network_names_file_and_line(
+    text: str, line: int, words: str, wrapped: bool, tmp_path: Path
+):
+    """Where it can't be built, too, before any data are read."""
+    path = tmp_path / "model.yaml"
+    path.write_text(under_model(text) if wrapped else text)
+    number = len(path.read_text().splitlines()) if line < 0 else line + wrapped
+    done = in_process.run(tmp_path, "train.py", f"model={path}", "data=folder", "data.root=nowhere", code=2)
+    assert f"error: {path}, line {number}: " in done.stderr and words in done.stderr

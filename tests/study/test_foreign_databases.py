@@ -107,13 +107,25 @@ def test_a_reading_verb_makes_no_database(tmp_path: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize("words", [["-m", "harness", "status", "study=x"], ["tune.py", "study.name=x"]])
-def test_another_programs_database_is_left_alone(tmp_path: Path, words: list[str]) -> None:
-    """It once got all of Optuna's tables."""
+@pytest.mark.parametrize("more", ["", "CREATE TABLE studies (id INTEGER, title TEXT)"])
+def test_another_programs_database_is_left_alone(tmp_path: Path, words: list[str], more: str) -> None:
+    """It once got all of Optuna's tables; so did one with a table `studies` of its own."""
     with closing(sqlite3.connect(tmp_path / "photos.db")) as made:
-        made.execute("CREATE TABLE albums (id INTEGER PRIMARY KEY)")
+        made.executescript(f"CREATE TABLE albums (id INTEGER PRIMARY KEY); {more}")
     before = state(tmp_path)
     done = in_process.run(tmp_path, *words, "storage.url=sqlite:///photos.db", code=2)
     assert "is a database of another program: it has the tables albums" in done.stderr
+    assert state(tmp_path) == before
+
+
+def test_studies_of_no_known_version_are_left_alone(tmp_path: Path) -> None:
+    """They were once taken for a database that is being made just now."""
+    with closing(sqlite3.connect(tmp_path / "old.db")) as made, made:
+        made.execute("CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)")
+        made.execute("INSERT INTO studies VALUES (1, 'x')")
+    before = state(tmp_path)
+    done = in_process.run(tmp_path, "tune.py", "study.name=x", "storage.url=sqlite:///old.db", code=2)
+    assert "was made by Optuna unknown" in done.stderr
     assert state(tmp_path) == before
 
 
