@@ -10,7 +10,9 @@ import torch
 from harness.errors import HarnessError
 
 AMPERE = (8, 0)
-"""The compute capability from which CUDA cards have fast bfloat16, and TF32. Source: NVIDIA, CUDA C++ Programming Guide"""
+"""The compute capability from which CUDA cards have fast bfloat16, and TF32.
+
+Source: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions"""
 
 
 def device_of(name: str) -> torch.device:
@@ -34,7 +36,7 @@ def device_of(name: str) -> torch.device:
 
 
 def half(capability: tuple[int, int]) -> str:
-    """Name the 16-bit format in which a CUDA card of this compute capability is fast: V100 and T4 have float16 alone."""
+    """Name the 16-bit format that is fast on a CUDA card of this compute capability: V100 and T4 have float16 alone."""
     return "bfloat16" if capability >= AMPERE else "float16"
 
 

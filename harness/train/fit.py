@@ -28,7 +28,6 @@ from harness.train.optimizers import SCHEDULES, optimizer_of
 from harness.train.precision import Precision
 from harness.train.start import STARTS
 
-
 LEAST_SCALE = 1e-4
 """Of the loss: float16 whose gradients overflow even so is no rounding any more. Source: fairseq's --min-loss-scale"""
 

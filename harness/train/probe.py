@@ -30,9 +30,11 @@ ROUNDS, RUNG_S = (2, 10), 0.05
 LOW = 0.2
 """The quantile of a plan's times that stands for it."""
 SLOWER = 4.0
-"""How much slower than the best a plan may look, as a share, and still be tried on the next rung: divided by the images."""
+"""How much slower than the best, as a share, a plan may look that is tried on: divided by the images of the rung."""
+LOOK_S, OURS = 0.15, 0.8
+"""How long is looked whether the processors are ours, and the share of their time that we then get."""
 TELLING = 16
-"""Images from which on a difference from float32 counts: of fewer, normalisation by the batch makes noise of rounding."""
+"""Images from which on a difference from float32 counts: of fewer, batch normalisation makes noise of rounding."""
 WORTH = 1.02
 """bfloat16 must be this many times faster to be worth its rounding."""
 AGREE = 0.05
@@ -79,11 +81,40 @@ def fastest(model: nn.Module, resolution_px: int, batch: int, seed: int = 0) -> 
     Source: https://github.com/pytorch/pytorch/issues/163347, issues/169688, issues/183815
     """
     keep()  # as the training does: memory that is mapped anew costs some plans more than others
+    threads = torch.get_num_threads()
+    if threads == 1 or not crowded(threads):
+        return _fastest(model, resolution_px, batch, seed)
+    torch.set_num_threads(1)
+    try:
+        found = _fastest(model, resolution_px, max(2, batch // threads), seed)
+    finally:
+        torch.set_num_threads(threads)
+    return replace(found, images_per_s=round(found.images_per_s * threads, 1))
+
+
+def crowded(threads: int) -> bool:
+    """Say whether others work on our processors: so many threads don't get the time that products of matrices need.
+
+    Then several threads tell nothing of a plan: while one is off its processor, the others spin within oneDNN's
+    kernels, which counts as CPU time. One thread with its share of the batch is compared instead.
+    """
+    matrix = torch.randn(1024, 1024)
+    matrix @ matrix  # starts the threads
+    begin, used = time.perf_counter(), time.process_time()
+    while (wall_s := time.perf_counter() - begin) < LOOK_S:
+        matrix @ matrix
+    return (time.process_time() - used) / (wall_s * threads) < OURS
+
+
+def _fastest(model: nn.Module, resolution_px: int, batch: int, seed: int) -> Precision:
     end = time.thread_time() + LIMIT_S
     left = [Trainee(model, plan) for plan in plans(model)]
-    images = torch.randn(batch, 3, resolution_px, resolution_px, generator=torch.Generator().manual_seed(seed))
-    for count in _sizes(left[0], images):
-        if not _rung(left, images[:count], end):
+
+    def images(count: int) -> torch.Tensor:
+        return torch.randn(count, 3, resolution_px, resolution_px, generator=torch.Generator().manual_seed(seed))
+
+    for count in _sizes(left[0], images(2), batch):
+        if not _rung(left, images(count), end):
             break
         least = min(one.seconds(batch) for one in left if one.agrees)
         left = [
@@ -127,7 +158,7 @@ class Trainee:
         return time.thread_time() + self._image_s * len(images) < end
 
     def seconds(self, batch: int) -> float:
-        """Return the seconds of a step of so many images: measured, or on the line through the two largest that were."""
+        """Return the seconds of a step of so many images: taken, or by the line through the two largest that were."""
         found = [(count, self._low(count)) for count in sorted(self.times)]
         (few, short), (count, long) = found[-2:] if len(found) > 1 else [(0, 0.0), *found]
         return long + (batch - count) * max(0.0, (long - short) / (count - few))
@@ -138,12 +169,12 @@ class Trainee:
         return float(np.quantile(others or [first], LOW, method="lower"))
 
 
-def _sizes(plain: Trainee, images: torch.Tensor) -> list[int]:
+def _sizes(plain: Trainee, two: torch.Tensor, batch: int) -> list[int]:
     """List the rungs up to the whole batch."""
     for _ in range(2):
-        plain.step(images[:2])
+        plain.step(two)
     light = min(plain.times.pop(2)) < LIGHT_S
-    return [*[size for size in SIZES[light:] if size < len(images)], len(images)]
+    return [*[size for size in SIZES[light:] if size < batch], batch]
 
 
 def _rung(left: list[Trainee], images: torch.Tensor, end: float) -> bool:
@@ -155,7 +186,7 @@ def _rung(left: list[Trainee], images: torch.Tensor, end: float) -> bool:
             return _forgotten(left, count)
         found = one.step(images)
         wanted = found if one.plan == PLAIN else wanted
-        one.agrees = one.agrees if wanted is None else _agree(found, wanted)
+        one.agrees = one.agrees if wanted is None else agree(found, wanted)
     least, most = ROUNDS
     for turn in range(most):
         for one in left[:: -1 if turn % 2 else 1]:
@@ -173,7 +204,7 @@ def _forgotten(left: list[Trainee], count: int) -> bool:
     return False
 
 
-def _agree(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
+def agree(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
     """Say whether a plan computes what float32 does, but for rounding."""
     off = (found[0] - wanted[0]).abs().mean() / (wanted[0].std() + 1e-6)
     pairs = zip(found[1:], wanted[1:], strict=True)

@@ -29,7 +29,12 @@ def test_a_macs_graphics_are_refused_where_there_are_none():
 
 @pytest.mark.parametrize(
     ("card", "capability", "dtype"),
-    [("V100", (7, 0), "float16"), ("T4", (7, 5), "float16"), ("A100", (8, 0), "bfloat16"), ("H200", (9, 0), "bfloat16")],
+    [
+        ("V100", (7, 0), "float16"),
+        ("T4", (7, 5), "float16"),
+        ("A100", (8, 0), "bfloat16"),
+        ("H200", (9, 0), "bfloat16"),
+    ],
 )
 def test_cards_before_ampere_train_in_float16(
     card: str, capability: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -41,7 +46,7 @@ def test_cards_before_ampere_train_in_float16(
 
 
 def test_an_operator_that_an_accelerator_lacks_is_named():
-    """torch's own error, in one line; on a CPU it is no user's doing, and stays as it is."""
+    """The error of torch, in one line; on a CPU it is no user's doing, and stays as it is."""
     with pytest.raises(HarnessError, match=r"device=mps: .*aten::"), operators_of(torch.device("mps")):
         torch.empty_quantized([2], torch.empty(2, device="meta"))
     with pytest.raises(NotImplementedError), operators_of(torch.device("cpu")):

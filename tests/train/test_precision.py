@@ -53,7 +53,6 @@ def test_a_fixed_precision_needs_both_parts():
         fixed("auto", "float32")
 
 
-
 def test_a_plan_survives_its_plain_values():
     """A resumed run reads the very plan that the first sitting found."""
     plan = Precision("contiguous", "bfloat16", 12.5)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -158,7 +161,7 @@ def test_a_cache_that_cant_be_written_costs_the_probe_alone(
 
 
 def test_a_probe_takes_a_second_of_the_processor():
-    """Of a network whose steps take long, too: it is tried on few images. About a quarter over for what isn't a step."""
+    """Of a network whose steps take long, too: it is tried on few images. A quarter over for what isn't a step."""
 
     class Long(nn.Module):
         def __init__(self) -> None:
@@ -172,6 +175,54 @@ def test_a_probe_takes_a_second_of_the_processor():
     begin = time.thread_time()
     fastest(Long(), 8, 128)
     assert time.thread_time() - begin < 1.25 * probing.LIMIT_S
+
+
+class Watched(nn.Module):
+    """A network that notes with how many threads it runs, and on how many images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        SEEN.append((torch.get_num_threads(), len(x)))
+        return self.inner(x)
+
+
+SEEN: list[tuple[int, int]] = []
+
+
+@pytest.mark.parametrize(("others", "threads", "images"), [(True, 1, 32), (False, 2, 64)])
+def test_beside_others_one_thread_with_its_share_of_the_batch_stands_for_two(
+    others: bool, threads: int, images: int, monkeypatch: pytest.MonkeyPatch
+):  # fmt: skip
+    """Two would spin for each other; what is said is the throughput of both, and both train afterwards."""
+    SEEN.clear()
+    monkeypatch.setattr(probing, "crowded", lambda threads: others)
+    torch.set_num_threads(2)
+    try:
+        fastest(Watched(), 8, 64)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert {number for number, _ in SEEN} == {threads} and max(count for _, count in SEEN) <= images
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process")
+def test_neighbours_on_our_processor_are_noticed():
+    """Three that never rest, on the one processor that we may use."""
+    allowed = os.sched_getaffinity(0)
+    neighbours = []
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        neighbours += [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+        busy(0.1)  # of the processor's time: they are up by then
+        assert probing.crowded(1)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
 
 
 def test_depthwise_networks_may_be_mixed_and_others_not():
