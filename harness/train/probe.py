@@ -117,10 +117,10 @@ def _fastest(model: nn.Module, resolution_px: int, batch: int, seed: int) -> Pre
         if not _rung(left, images(count), end):
             break
         least = min(one.seconds(batch) for one in left if one.agrees)
-        left = [
-            one for one in left
-            if one.seconds(batch) <= (1 + SLOWER / count) * least and (one.agrees or count < TELLING)
-        ]  # fmt: skip
+        if count < TELLING:  # float32 stays, for the others to be held to
+            left = [one for one in left if one.plan == PLAIN or one.seconds(batch) <= (1 + SLOWER / count) * least]
+        else:
+            left = [one for one in left if one.agrees and one.seconds(batch) <= (1 + SLOWER / count) * least]
         if len(left) == 1:
             break
     best = min((one for one in left if one.agrees), key=lambda one: one.seconds(batch) * one.handicap)

@@ -88,6 +88,18 @@ def test_bfloat16_with_wrong_outputs_or_gradients_is_refused(wrong: str):
     assert probe(Slow(wrong), 8, 32, CPU).dtype == "float32"
 
 
+@pytest.mark.parametrize("wrong", ["", "noise"])
+def test_a_plan_that_wins_at_once_is_held_to_float32_on_16_images_all_the_same(wrong: str):
+    """Wrong on 16 images and right on fewer is refused; the control that is right on all of them is taken."""
+
+    class LateWrong(Slow):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.wrong = wrong if len(x) >= 16 else ""
+            return super().forward(x)
+
+    assert probe(LateWrong(), 8, 64, CPU).dtype == ("float32" if wrong else "bfloat16")
+
+
 def test_the_probe_leaves_the_network_alone():
     """Neither weights nor the statistics of normalisation move."""
     model = network()
@@ -199,6 +211,7 @@ def test_beside_others_one_thread_with_its_share_of_the_batch_stands_for_two(
     """Two would spin for each other; what is said is the throughput of both, and both train afterwards."""
     SEEN.clear()
     monkeypatch.setattr(probing, "crowded", lambda threads: others)
+    monkeypatch.setattr(probing, "LIMIT_S", 0.1)
     torch.set_num_threads(2)
     try:
         fastest(Watched(), 8, 64)
