@@ -2,8 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 DEMO := runs/demo
-BENCHMARKS := randaugment train_throughput latency_repeatability latency_beside_torchvision trial_overhead time_to_f1 worker_scaling \
-	judge board_page engines distributed_training
+BENCHMARKS := randaugment train_throughput precision_probe latency_repeatability latency_beside_torchvision trial_overhead \
+	time_to_f1 worker_scaling judge board_page engines distributed_training
 
 help:            ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18

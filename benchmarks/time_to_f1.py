@@ -89,7 +89,7 @@ def ours(root: str, epochs: int, seed: int) -> tuple[float, list[float]]:
     from harness.measure.quality import macro_f1
     from harness.record.recipe import Recipe
     from harness.train.fit import fit, predict
-    from harness.train.precision import probe
+    from harness.train.probe import probe
 
     fix = config.read_yaml(config.find("proxy", "fast_cifar"))["fix"]
     recipe = {key.removeprefix("recipe."): value for key, value in fix.items() if key.startswith("recipe.")}

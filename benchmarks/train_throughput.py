@@ -101,7 +101,7 @@ def ours(name: str, threads: int) -> None:
     from harness.data.split import Images
     from harness.record.recipe import Recipe
     from harness.train.fit import fit
-    from harness.train.precision import probe
+    from harness.train.probe import probe
 
     torch.set_num_threads(threads)
     pixels, labels = photographs()

@@ -44,7 +44,8 @@ from harness.train.fit import Diverged, Epoch, fit
 from harness.train.fit import predict as predict_in_memory
 from harness.train.footprint import never_fits, training_gb, wait_for_memory
 from harness.train.heap import give_back
-from harness.train.precision import Precision, probe
+from harness.train.precision import Precision
+from harness.train.probe import probe
 from harness.train.start import network
 
 RUNGS = (0.4, 0.7)  # shares of the epochs after which a trial reports: earlier, large nets look worse than they are

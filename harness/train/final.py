@@ -40,7 +40,8 @@ from harness.train.display import Display
 from harness.train.fit import Diverged, Epoch, fit
 from harness.train.fit import predict as predict_in_memory
 from harness.train.footprint import together_gb, too_big
-from harness.train.precision import Precision, probe
+from harness.train.precision import Precision
+from harness.train.probe import probe
 from harness.train.start import network
 
 LOOKS = 10

@@ -23,15 +23,19 @@ from harness.data.split import Images
 from harness.errors import HarnessError
 from harness.record.recipe import Recipe
 from harness.train import checkpoint
+from harness.train.device import operators_of
 from harness.train.distributed import summed, told
 from harness.train.heap import keep
 from harness.train.optimizers import SCHEDULES, optimizer_of
 from harness.train.precision import Precision
 from harness.train.start import STARTS
 
+LEAST_SCALE = 1e-4
+"""Of the loss: float16 whose gradients overflow even so is no rounding any more. Source: fairseq's --min-loss-scale"""
+
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number, or its gradients overflow at every scale."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,18 @@ def fit(
     goes on from there to the result of one go. begin: a state that another call saved, to go on from where save_to
     isn't there.
 
+    In float16 the loss is scaled so that small gradients don't vanish. A step whose gradients overflow is left out, and
+    the next has half the scale: it changes no weight and no average, and isn't taken for divergence.
+    Source: https://docs.pytorch.org/docs/stable/amp.html
+
     rank, world: this process's number among those that train together, in the default group of torch.distributed. Each
     takes its share of every batch, and gradients are those of the whole batch; batch norm sees its process's share, and
     its running statistics are each process's own. The first process saves, and tells the others what it goes on from.
 
     Raises:
-        Diverged: the loss became infinite or not a number.
+        Diverged: the loss became infinite or not a number, or float16 holds its gradients at no scale.
         HarnessError: the state to begin from isn't whole; a batch has fewer images than there are processes; a
-            transform doesn't make images of the same side.
+            transform doesn't make images of the same side; the device lacks an operator.
         Parted: another process is gone.
     """
     _check_shares(min(recipe.batch, len(images)), world)
@@ -94,11 +102,13 @@ def fit(
     optimizer = optimizer_of(recipe, model)
     average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)
     judged = average.module if recipe.ema else model
+    scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "float16")
+    parts = {"model": model, "average": average, "optimizer": optimizer, "scaler": scaler}
     steps = max(1, len(images) // recipe.batch)
     peaks = [group["lr"] for group in optimizer.param_groups]
     last = recipe.epochs if stop is None else min(stop, recipe.epochs)
     state = save_to if save_to and save_to.exists() else begin
-    first, saved = _resume(state, model, average, optimizer, rank, world), time.monotonic()
+    first, saved = _resume(state, parts, rank, world), time.monotonic()
     if first > last:
         raise HarnessError(f"{state}: trained for {first} epochs, past epoch {last}", f"stop at {first} or later")
 
@@ -114,18 +124,21 @@ def fit(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * SCHEDULES[recipe.schedule](done)
             x = precision.place(normalised(x, preprocessing, device))
-            with precision.autocast(device):
-                logits = model(x)
-            loss = _loss(logits.float(), y.to(device), weights, recipe.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            loss = _whole(model, loss.detach(), len(y) / min(recipe.batch, len(images)), world)
-            optimizer.step()
-            if recipe.ema:
-                average.update_parameters(model)
-            value = loss.item()
+            with operators_of(device):
+                with precision.autocast(device):
+                    logits = model(x)
+                loss = _loss(logits.float(), y.to(device), weights, recipe.label_smoothing)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                loss = _whole(model, loss.detach(), len(y) / min(recipe.batch, len(images)), world)
+                stepped = _step(scaler, optimizer)
+                if recipe.ema and stepped:
+                    average.update_parameters(model)
+            value, where = loss.item(), f"in epoch {epoch + 1}, step {step + 1}"
             if not math.isfinite(value):
-                raise Diverged(f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
+                raise Diverged(f"loss is {value} {where}")
+            if not stepped and scaler.get_scale() < LEAST_SCALE:
+                raise Diverged(f"float16 gradients overflow at every scale {where}")
             total += value
             on_step(epoch * steps + step + 1, value)
         seconds = time.perf_counter() - start
@@ -134,7 +147,7 @@ def fit(
         paused = epoch + 1 == stop
         if save_to and rank == 0 and (paused or time.monotonic() - saved >= save_every_s):
             saved = time.monotonic()
-            checkpoint.save(save_to, _state(epoch + 1, model, average, optimizer))
+            checkpoint.save(save_to, {"epoch": epoch + 1} | {name: part.state_dict() for name, part in parts.items()})
     return judged.eval()
 
 
@@ -181,22 +194,26 @@ def _moving_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Te
     return update
 
 
-def _state(epoch: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    parts = {"model": model, "average": average, "optimizer": optimizer}
-    return {"epoch": epoch} | {name: part.state_dict() for name, part in parts.items()}
+def _step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+    """Step where all gradients are numbers, and set the next scale; tell whether it stepped."""
+    if not scaler.is_enabled():
+        optimizer.step()
+        return True
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= before
 
 
-def _resume(
-    path: Path | None, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, rank: int, world: int
-) -> int:
+def _resume(path: Path | None, parts: dict[str, Any], rank: int, world: int) -> int:
     """Load a saved state where the first process has one; return the epochs already done."""
     state = checkpoint.load(path) if path and rank == 0 else None
     if world > 1:
         state = told(state)  # on another host there may be no such file
     if state is None:
         return 0
-    for name, part in (("model", model), ("average", average), ("optimizer", optimizer)):
-        part.load_state_dict(state[name])
+    for name, part in parts.items():
+        part.load_state_dict(state.get(name, {}) if name == "scaler" else state[name])  # 0.1 had no scaler
     return int(state["epoch"])
 
 

@@ -13,10 +13,11 @@ from harness.data.augment import Augment
 from harness.measure.cache import graph
 from harness.models.build import BLOCKS, build
 from harness.models.spec import ModelSpec, Stage
+from harness.models.training_graph import training_graph
 from harness.record.candidate import Candidate
 from harness.record.recipe import Recipe
 from harness.runtime.export import export
-from harness.search.duplicates import built, training_graph
+from harness.search.duplicates import built
 
 PX = 8
 

@@ -42,11 +42,12 @@ def network(seed: int = 0, side_px: int = 8) -> nn.Module:
 def train(
     images: Images, recipe: Recipe, model: nn.Module | None = None, how: Augment = PLAIN, **rest: Any
 ) -> nn.Module:
-    """Train in float32."""
+    """Train, in float32 unless told otherwise."""
     px = images.pixels.shape[1]
     preprocessing = Preprocessing(px, *statistics(images.pixels))
     model = model or network(side_px=px)
-    return fit(model, images, preprocessing, recipe, how, Precision(), **{"seed": 1, "device": CPU} | rest)
+    precision = rest.pop("precision", Precision())
+    return fit(model, images, preprocessing, recipe, how, precision, **{"seed": 1, "device": CPU} | rest)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from harness.train.precision import Precision
 
 ADAMW = {"name": "adamw", "lr": 0.005}
 MUON = {"name": "muon", "lr": 0.1}
+SLOW = {"name": "sgd", "lr": 1e-5}
 
 
 class Stop(Exception):
@@ -93,6 +95,74 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path):
     first = train(few(96), recipe, save_to=saved)
     again = train(few(96), recipe, save_to=saved, on_epoch=stop_at(3))
     assert same(first, again)
+
+
+HALF = Precision("channels_last", "float16")
+GRADED = {"weights": np.full(96, 3000, np.float32)}  # of the losses: float16 overflows until their scale has fallen
+
+
+def in_half(recipe: Recipe, **rest: Any) -> torch.nn.Module:
+    """Train in float16 on images whose gradients overflow at first."""
+    return train(replace(few(96), **GRADED), recipe, precision=HALF, **rest)
+
+
+def test_float16_learns_like_float32():
+    """On the CPU, too: six epochs at 16 px, F1 above 0.8."""
+    data = digits(16)
+    model = train(data.train, Recipe(epochs=6, batch=64), precision=HALF)
+    found = predict(model, data.validation.pixels, Preprocessing(16, *statistics(data.train.pixels)), HALF)
+    assert macro_f1(data.validation.labels, found, 10) > 0.8
+
+
+def test_a_step_that_overflows_float16_is_left_out_and_is_no_divergence(tmp_path: Path):
+    """The scale of the loss falls until the gradients fit; steps left out move neither weights nor their average."""
+    saved, losses, recipe = tmp_path / "checkpoint.pt", [], Recipe(epochs=4, batch=32, ema=0.9, optimizer=SLOW)
+    in_half(recipe, save_to=saved, on_step=lambda step, loss: losses.append(loss))
+    state = checkpoint.load(saved)
+    left_out = np.log2(2.0**16 / state["scaler"]["scale"])
+    assert 1 <= left_out < 12 == len(losses)
+    assert state["average"]["n_averaged"] == 12 - left_out
+    assert losses[0] == pytest.approx(losses[1], rel=0.3)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_in_float16_resumes_with_the_scale_it_had(tmp_path: Path, ema: float):
+    """Stopped before the save of an epoch, and gone on with: the same weights to the last bit."""
+    saved, recipe = tmp_path / "checkpoint.pt", Recipe(epochs=4, batch=32, ema=ema, optimizer=SLOW)
+    straight = in_half(recipe)
+    with pytest.raises(Stop):
+        in_half(recipe, save_to=saved, on_epoch=stop_at(3))
+    state = checkpoint.load(saved)
+    assert same(straight, in_half(recipe, save_to=saved))
+    checkpoint.save(saved, state | {"scaler": state["scaler"] | {"scale": 2.0**16}})  # negative control
+    assert not same(straight, in_half(recipe, save_to=saved))
+
+
+class _Overflowing(torch.autograd.Function):
+    """Passes its input on; its gradient is infinite whatever comes."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * torch.inf
+
+
+def test_float16_that_overflows_at_every_scale_is_divergence():
+    """Else such a training would go on to its end without having moved."""
+
+    class Endless(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return _Overflowing.apply(self.inner(x))
+
+    with pytest.raises(Diverged, match="float16 gradients overflow at every scale in epoch"):
+        train(few(96), Recipe(epochs=20, batch=32), Endless(), precision=HALF)
 
 
 @pytest.mark.parametrize("part", ["optimizer", "average"])
