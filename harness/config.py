@@ -352,7 +352,7 @@ def _explained(e: Exception, known: Mapping[str, str], overrides: Sequence[str])
 
 def located(e: HarnessError, root: str, overrides: Sequence[str]) -> HarnessError:
     """Add the file and the line of the setting that an error begins with, unless the command line has set it."""
-    begin = re.match(r"([A-Za-z_][\w.]*)(?: (?=[a-z]\w*[.:])([\w.]+))?", e.what)
+    begin = re.match(r"([A-Za-z_][\w.]*)(?=[=:\s]|$)(?: (?=[a-z]\w*[.:])([\w.]+))?", e.what)
     key = ".".join(part for part in (begin.groups() if begin else ()) if part).strip(".")
     group, _, inner = key.partition(".")
     setters = [o.partition("=")[0] for o in overrides]

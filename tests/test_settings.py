@@ -162,6 +162,20 @@ def test_a_folder_that_nothing_can_be_written_to_is_one_error(
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("what", "overrides", "is_located"),
+    [
+        ("runs=x: nothing can be written there", [], True),
+        ("runs=x: nothing can be written there", ["runs=x"], False),
+        ("runs/final/a/model.onnx: the machine is too noisy", [], False),
+        ("submissions/a/model.onnx: the machine is too noisy", [], False),
+    ],
+)
+def test_only_a_setting_of_a_file_is_located_in_it(what: str, overrides: list[str], is_located: bool) -> None:
+    """Neither one of the command line, nor a path that begins as a setting is called."""
+    assert ("submit.yaml, line" in config.located(HarnessError(what, "do"), "submit", overrides).what) == is_located
+
+
 def test_what_else_a_file_can_do_is_one_error(tmp_path: Path) -> None:
     """Wherever in a command it is found."""
     (tmp_path / "file").write_text(json.dumps({}))
