@@ -49,9 +49,10 @@ def settled(mode: str, folder: str | Path) -> str:
     if mode == "disabled":
         return mode
     _check_project(os.environ.get("WANDB_PROJECT", ""))
-    _check_settings()
     if left := [name for name in ANOTHERS if os.environ.get(f"WANDB_{name}")]:
         say(f"WANDB_{', WANDB_'.join(left)}: left aside: each trial is a run of its own, named by its study")
+    clean()  # before W&B is imported: what it reads then holds for this process
+    _check_settings()
     why = _out_of_reach() if mode == "online" else ""
     if not why:
         return mode
@@ -117,8 +118,7 @@ def _check_settings() -> None:
     Raises:
         HarnessError: a variable's value is none that it takes.
     """
-    ours = {f"WANDB_{name}" for name in (*ANOTHERS, *SETTLED)}
-    given = {k: v for k, v in os.environ.items() if k.startswith("WANDB_") and k not in ours}
+    given = {k: v for k, v in os.environ.items() if k.startswith("WANDB_")}
     if not given:
         return  # W&B needn't be imported
     import wandb

@@ -65,6 +65,24 @@ def test_under_a_sweep_each_trial_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/wandb-error.txt"))
 
 
+def test_a_sweeps_environment_is_forgotten_before_wandb_reads_it(tmp_path: Path) -> None:
+    """Where the process that asks whether W&B can be reached mirrors, too, as train.py and score do."""
+    script = f"from harness.track.environment import settled\nassert settled('online', 'x') == 'offline'\n{SCRIPT}"
+    environment = os.environ | {
+        "WANDB_SWEEP_ID": "abc",
+        "WANDB_RUN_ID": "left1234",
+        "WANDB_SERVICE": "3-1-tcp-localhost-9",
+    }
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), "offline", "s"], env=environment, check=True, timeout=300
+    )
+    files = sorted(tmp_path.glob("*/wandb/offline-run-*/*.wandb"))
+    assert [r.run.run_id for p in files for r in records(p) if r.WhichOneof("record_type") == "run"] == [
+        "s-00000",
+        "s-00001",
+    ]
+
+
 def test_a_mode_in_capitals_loses_no_mirror(tmp_path: Path) -> None:
     """We read it; W&B would refuse it."""
     assert [run.run_id for run in mirrored(tmp_path, WANDB_MODE="OFFLINE")] == ["s-00000", "s-00001"]
