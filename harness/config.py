@@ -374,17 +374,18 @@ def _explained(e: Exception, known: Mapping[str, str], overrides: Sequence[str])
 
 def located(e: HarnessError, root: str, overrides: Sequence[str]) -> HarnessError:
     """Add the file and the line of the setting that an error begins with, unless the command line has set it."""
-    begin = re.match(r"([A-Za-z_][\w.]*)(?: (?=[a-z]\w*[.:])([\w.]+))?", e.what)
+    begin = re.match(r"([A-Za-z_][\w.]*)(?=[=:\s]|$)(?: (?=[a-z]\w*[.:])([\w.]+))?", e.what)
     key = ".".join(part for part in (begin.groups() if begin else ()) if part).strip(".")
     group, _, inner = key.partition(".")
     setters = [o.partition("=")[0] for o in overrides]
-    if root not in ROOTS or any(f"{key}.".startswith(f"{s}.") for s in setters if s != group or not inner):
+    chosen = group if _is_group(root, group) else ""  # to name a group's file isn't to set what is in it
+    if root not in ROOTS or any(f"{key}.".startswith(f"{s}.") for s in setters if s != chosen):
         return e
     try:
         path = _file_of(root, group, overrides)
     except HarnessError:
         return e
-    keys = inner.split(".") if _is_group(root, group) and inner else key.split(".")
+    keys = inner.split(".") if chosen and inner else key.split(".")
     quoted = re.search(r"'([^']+)'", e.what)
     line = conf_files.line_of(path, keys, quoted[1] if quoted else None, deepest=group == "space") if path else 0
     return HarnessError(f"{e.what} ({_short(path)}, line {line})", e.fix) if path and line else e

@@ -8,6 +8,7 @@ from typing import Any
 from harness.errors import HarnessError, within
 from harness.launch.launcher import Ray, Slurm
 from harness.measure.process import PATIENCE_S as PATIENCE_CLEAN_S
+from harness.record.recipe import PARAMETERS
 from harness.rules.competition import Competition
 from harness.search.gate import Gate
 from harness.search.proxy import Proxy
@@ -55,6 +56,10 @@ class Schedule:
     ema: float | None = 0.998
     lr: float | None = None
     weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:  # within a candidate it has another name
+            within(self.lr, *PARAMETERS["lr"], "recipe.lr")
 
 
 @dataclass

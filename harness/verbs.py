@@ -326,6 +326,14 @@ def machine(arguments: list[str], as_json: bool) -> None:
         print(said)
 
 
+def _spells(share: float, seconds: float, of: str, more: str) -> str:
+    """Say how much of the time a state was there, and how long its spells were; one of a few looks has no length."""
+    if not share:
+        return "never"
+    length = f"{seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
+    return f"{share:.0%} {of}".strip() + f", for {length} {more}"
+
+
 def _seconds(word: str) -> float:
     try:
         seconds = float(word)
@@ -341,8 +349,8 @@ def _clock(found: Assessment, facts: dict[str, Any]) -> Table:
     highest = max(0.5, *found.strip)
     strip = "".join(BARS[min(len(BARS) - 1, int(len(BARS) * max(0.0, value) / highest))] for value in found.strip)
     rows = {
-        "processor all ours": f"{found.clean:.0%} of the time, for {found.spells_s[0]:.1f} s at a time (median)",
-        "shared": f"{1 - found.clean:.0%}, for {found.spells_s[1]:.1f} s; then {found.contended:.0%} slower",
+        "processor all ours": _spells(found.clean, found.spells_s[0], "of the time", "at a time (median)"),
+        "shared": _spells(1 - found.clean, found.spells_s[1], "", f"at a time; then {found.contended:.0%} slower"),
         "clock": f"{found.clock[0]:.1%} to {found.clock[1]:.1%} below its best",
         "over the time": strip,
     }

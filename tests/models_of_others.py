@@ -110,6 +110,40 @@ def of_scikit_learn(path: Path) -> Path:
     return path
 
 
+class Alone(nn.Module):
+    """A classifier of one image without a batch."""
+
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.inner, self.order = classifier(), order
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.inner(image.permute(*self.order).float()[None])[0]
+
+
+class Scaled(nn.Module):
+    """A classifier whose images are the second input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = classifier()
+
+    def forward(self, scale: Tensor, images: Tensor) -> Tensor:
+        return self.inner(images * scale[..., None, None])
+
+
+def of_scaled(path: Path) -> Path:
+    """A scale comes before the images, whose height and width are free."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Scaled(), (torch.ones(1, 1), torch.zeros(IMAGE)), str(path), dynamo=False, opset_version=17,
+            input_names=["scale", "images"], output_names=["logits"],
+            dynamic_axes={"scale": {0: "N"}, "images": {0: "N", 2: "H", 3: "W"}},
+        )  # fmt: skip
+    return path
+
+
 class Words(nn.Module):
     """A classifier of words with a mask."""
 
@@ -174,6 +208,17 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "colours_last_free": lambda p: write(
         p, Around(lambda x: x.permute(0, 3, 1, 2), classifier(), as_is), torch.zeros(1, 32, 32, 3), free="012"
     ),
+    "all_free_colours_last": lambda p: quantised(
+        write(
+            p, Around(lambda x: x.permute(0, 3, 1, 2), classifier(), as_is), torch.zeros(1, 32, 32, 3), free="0123"
+        ), None,
+    ),
+    "alone": lambda p: write(p, Alone(0, 1, 2), torch.zeros(3, 32, 32), free=""),
+    "alone_colours_last": lambda p: write(
+        p, Alone(2, 0, 1), torch.zeros(32, 32, 3, dtype=torch.uint8), free="01"
+    ),
+    "images_second": of_scaled,
+    "one_at_a_time": lambda p: write(p, Around(as_is, classifier(), lambda y: y.reshape(1, 10)), torch.zeros(IMAGE)),
     "uint8": lambda p: write(
         p, Around(lambda x: x.float() / 255, classifier(), as_is), torch.zeros(IMAGE, dtype=torch.uint8)
     ),
@@ -205,6 +250,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 """By what is unlike our own files: each writes one and returns its path."""
 SIZES = {
     "free_sizes": (32, 32), "all_free": (32, 32), "unknown_rank": (32, 32), "minus_one": (32,),
-    "colours_last_free": (32, 32), "words": (12,),
+    "colours_last_free": (32, 32), "all_free_colours_last": (32, 32), "alone_colours_last": (32, 32),
+    "images_second": (32, 32), "words": (12,),
 }  # fmt: skip
 """What `size=` has to say for those whose sizes are free."""

@@ -12,6 +12,7 @@ import pytest
 from harness import config
 from harness.data.sets import DATASETS
 from harness.errors import HarnessError
+from harness.settings import Schedule
 from harness.study.study import Study
 
 NAMES = [
@@ -76,6 +77,13 @@ def test_an_odd_number_is_one_error_with_what_is_allowed(root: str, key: str, va
         config.load(root, [f"{key}={value}"])
     assert "allowed" in str(caught.value) or "can't be read as one value" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("lr", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_final_trainings_rate_is_refused_by_the_name_that_it_has_there(lr: float) -> None:
+    """A candidate's own, `recipe.optimizer.lr`, is no setting of train.py."""
+    with pytest.raises(HarnessError, match=r"^recipe\.lr=.*: allowed: a number.*\n  do: set recipe\.lr so"):
+        Schedule(lr=lr)
 
 
 @pytest.mark.parametrize("deadline", ["0001-01-01", "9999999-01-01", "soon", "2026-13-01", "nan"])
@@ -150,7 +158,22 @@ def test_a_folder_that_nothing_can_be_written_to_is_one_error(
     (tmp_path / "file").write_text("")
     done = in_process.run(tmp_path, *words, f"runs={runs}", "storage.url=sqlite:///x.db", code=2)
     assert f"error: runs={runs}: nothing can be written there: " in done.stderr
+    assert "line " not in done.stderr  # it was the command line that said it, no file
     assert not (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "overrides", "is_located"),
+    [
+        ("runs=x: nothing can be written there", [], True),
+        ("runs=x: nothing can be written there", ["runs=x"], False),
+        ("runs/final/a/model.onnx: the machine is too noisy", [], False),
+        ("submissions/a/model.onnx: the machine is too noisy", [], False),
+    ],
+)
+def test_only_a_setting_of_a_file_is_located_in_it(what: str, overrides: list[str], is_located: bool) -> None:
+    """Neither one of the command line, nor a path that begins as a setting is called."""
+    assert ("submit.yaml, line" in config.located(HarnessError(what, "do"), "submit", overrides).what) == is_located
 
 
 def test_what_else_a_file_can_do_is_one_error(tmp_path: Path) -> None:

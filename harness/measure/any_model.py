@@ -60,11 +60,13 @@ def unlike(takes: Sequence[ModelInput]) -> list[str]:
     """Say what a model takes that is no batch of our images."""
     images, notes = takes[0], []
     shape = "x".join(map(str, images.shape))
-    if images.colour_axis != 1 or images.shape[1] != 3 or images.dtype != "float32":
+    if images.alone or images.colour_axis != 1 or images.shape[1] != 3 or images.dtype != "float32":
         notes.append(f"takes {images.dtype} of {shape}, where an entry takes float32 (N, 3, R, R)")
     if images.batch is not None:
-        run = "one image" if images.batch == 1 else f"{images.batch} images, and so are the figures"
-        notes.append(f"its batch is fixed: a run is of {run}")
+        run = "one image" if images.images == 1 else f"{images.images} images, and so are the figures"
+        notes.append(
+            f"it takes no batch: a run is of {run}" if images.alone else f"its batch is fixed: a run is of {run}"
+        )
     if len(takes) > 1:
         notes.append(f"takes {len(takes) - 1} further input(s), which got ones: {', '.join(t.name for t in takes[1:])}")
     return notes

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def predict(job: dict) -> dict:
     inputs = np.load(job["inputs"], mmap_mode="r")
     fixed = takes[0].batch if takes else None
     size = fixed or max(1, min(256, 8_000_000 // max(1, int(np.prod(inputs.shape[1:])))))
-    read = _flat if takes else _logits
+    read = partial(_flat, takes[0]) if takes else _logits
     logits = [read(run, inputs[i : i + size]) for i in range(0, len(inputs), size)]
     np.save(job["logits"], np.concatenate(logits))
     return {"rows": len(inputs)}
@@ -77,9 +78,9 @@ def _run(run: Callable, batch: np.ndarray) -> np.ndarray:
         raise HarnessError(f"the model fails on inputs of shape {batch.shape}: {reason}", "export it again") from e
 
 
-def _flat(run: Callable, batch: np.ndarray) -> np.ndarray:
+def _flat(takes: ModelInput, run: Callable, batch: np.ndarray) -> np.ndarray:
     """Run a model that isn't one of ours: float32 (N, all that its output holds for an image)."""
-    return np.asarray(_run(run, batch), dtype=np.float32).reshape(len(batch), -1)
+    return np.asarray(_run(run, batch), dtype=np.float32).reshape(1 if takes.alone else len(batch), -1)
 
 
 def _logits(run: Callable, batch: np.ndarray) -> np.ndarray:
@@ -189,18 +190,17 @@ def prepared(pixels: np.ndarray, images: ModelInput) -> np.ndarray:
 
     from harness.data.prepare import Preprocessing, prepare
 
-    side = images.shape[2]
-    if (*images.shape, images.dtype) == (1, 3, side, side, "float32"):  # as all of ours
-        how = Preprocessing(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    height, width = images.size
+    if (*images.shape, images.dtype) == (1, 3, height, height, "float32"):  # as all of ours
+        how = Preprocessing(height, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
         return prepare(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)[None], how)
-    height, width = images.shape[2:] if images.colour_axis == 1 else images.shape[1:3]
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     gray = images.shape[images.colour_axis] == 1
     found = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None] if gray else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     if np.dtype(images.dtype).kind == "f":
         found = found.astype(np.float32) * np.float32(1 / (255 * 0.25)) - np.float32(0.5 / 0.25)
-    found = found.transpose(2, 0, 1) if images.colour_axis == 1 else found
-    return np.ascontiguousarray(found[None], dtype=images.dtype)
+    found = found.transpose(2, 0, 1) if images.colour_axis == len(images.shape) - 3 else found
+    return np.ascontiguousarray(found.reshape(images.shape), dtype=images.dtype)
 
 
 def _seen() -> dict[str, float]:
@@ -237,10 +237,10 @@ def end_to_end(job: dict) -> dict:
     path = Path(job["model"])
     takes = inputs_of(path, job["size"])
     run, images = load(job["runtime"], path, job["threads"], takes[1:]), takes[0]
-    if images.colour_axis is None or images.shape[0] != 1:
+    if images.colour_axis is None or images.images != 1:
         what = f"{path}: takes {images.dtype} {list(images.shape)}; from a JPEG on: one image of 1 or 3 channels"
         raise HarnessError(what, "its own time is measured all the same")
-    height, width = images.shape[2:] if images.colour_axis == 1 else images.shape[1:3]
+    height, width = images.size
     rough = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     photo = cv2.resize(rough, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)  # smooth, as photographs are
     files = cv2.imencode(".jpg", photo)[1][None]

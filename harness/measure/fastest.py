@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -154,9 +154,10 @@ def _checker(
 ) -> Callable[[str], str | None]:
     takes: tuple[ModelInput, ...] = ()
     if inputs is None:
-        takes = inputs_of(model, size)
-        batch = takes[0].batch or 1
-        inputs = takes[0].noise(max(SAMPLE // batch, 1) * batch)  # whole batches, where they are fixed
+        images, *others = inputs_of(model, size)
+        batch = images.batch or 1  # a free one may be a promise that a reshape inside breaks: as it is timed, then
+        takes = (replace(images, batch=batch), *others)
+        inputs = images.noise(max(SAMPLE // images.images, 1) * batch)
     sample = inputs if takes else inputs[:SAMPLE]
 
     def check(runtime: str) -> str | None:

@@ -99,6 +99,7 @@ COUNTS: dict[tuple[str, str], Callable[[onnx.NodeProto, ShapeOf], int]] = {
     **{(MICROSOFT, name): _convolution(1) for name in ("FusedConv", "NhwcConv", "NhwcFusedConv")},
     (MICROSOFT, "QLinearConv"): _convolution(3),
     (MICROSOFT, "ConvTransposeWithDynamicPads"): _transposed,
+    (MICROSOFT, "DynamicQuantizeLSTM"): _recurrent,
     **{(MICROSOFT, name): _product for name in (
         "FusedGemm", "GemmFastGelu", "GemmFloat8", "QGemm", "FusedMatMul", "FusedMatMulActivation", "TransposeMatMul",
         "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger16", "QLinearMatMul",
@@ -121,7 +122,7 @@ _NOTHING = {
         LayerNormalization SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
         EmbedLayerNormalization QEmbedLayerNormalization NhwcMaxPool MaxpoolWithMask MulInteger Pad
         QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
-        QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QuickGelu ReduceSumInteger
+        QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QuickGelu ReduceSumInteger RotaryEmbedding
         Tokenizer Trilu Unique UnfoldTensor
     """,
     BLOCKED: "ReorderInput ReorderOutput MaxPool AveragePool GlobalMaxPool GlobalAveragePool Upsample",

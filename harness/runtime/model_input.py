@@ -24,29 +24,44 @@ COLOURS = (1, 3)
 class ModelInput:
     """An input of a model for one run.
 
-    shape: all sizes, the batch first. dtype: numpy's name. batch: how many images a run takes; None where it is free,
-    and `shape` begins with 1 then.
+    shape: all sizes, the batch first. dtype: numpy's name. batch: how long the first axis of a run is; None where it is
+    free, and `shape` begins with 1 then. alone: a run is of one image, and no axis is the batch's: (3, H, W) or
+    (H, W, 3); `batch` is the first axis's size all the same, and images lie one behind another along it.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     batch: int | None
+    alone: bool = False
+
+    @property
+    def images(self) -> int:
+        """How many images a run takes."""
+        return 1 if self.alone else self.shape[0]
 
     @property
     def colour_axis(self) -> int | None:
-        """Say which axis has the colours of an image: 1 (NCHW) or 3 (NHWC); None where it isn't an image."""
-        if len(self.shape) != 4:
+        """Say which axis has the colours: 1 (NCHW) or 3 (NHWC), one less where it is alone; None if it is no image."""
+        first = len(self.shape) - 3
+        if first != (0 if self.alone else 1):
             return None
-        return next((axis for axis in (1, 3) if self.shape[axis] in COLOURS), None)
+        return next((axis for axis in (first, first + 2) if self.shape[axis] in COLOURS), None)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        first = len(self.shape) - 3
+        height = first + (self.colour_axis == first)
+        return self.shape[height], self.shape[height + 1]
 
     def noise(self, count: int) -> np.ndarray:
-        """Make up so many images (count, ...): normal, or whole numbers of one byte; 1 where it is no image."""
+        """Make up (count, ...): normal numbers, or whole ones of one byte; 1 where it has no height and width."""
         random, shape = np.random.default_rng(0), (count, *self.shape[1:])
         kind = np.dtype(self.dtype)
         if kind.kind == "f":
             return random.standard_normal(shape, dtype=np.float32).astype(kind, copy=False)
-        if self.colour_axis is None:
+        if len(self.shape) < (3 if self.alone else 4):
             return self.ones(count)  # a mask that hides nothing, a word of any vocabulary
         return random.integers(0, 128 if kind == np.int8 else 256, shape).astype(kind)
 
@@ -65,25 +80,42 @@ def sized(path: Path, declared: Sequence[Any], size: Sequence[int] | None = None
     """
     if not declared:
         raise HarnessError(f"{path}: takes no input", "export a network that takes images")
-    first = _first(path, declared[0], size)
-    named = dict(zip(declared[0].shape, first.shape, strict=False))
-    return first, *(_further(path, one, named) for one in declared[1:])
+    images = next((one for one in declared if len(one.shape) == 4), declared[0])  # a scale or a flag may stand first
+    first = _first(path, images, size)
+    named = dict(zip(images.shape, first.shape, strict=False))
+    return first, *(_further(path, one, named) for one in declared if one is not images)
 
 
 def _first(path: Path, declared: Any, size: Sequence[int] | None) -> ModelInput:
+    kind = _kind(path, declared)
     given = [d if isinstance(d, int) and d > 0 else None for d in declared.shape]
     if not given and size:  # of unknown rank
         given = [None] * 4
-    batch = given[0] if given else 1
-    filled = _images(path, declared, given, size) if len(given) == 4 else _flat(path, declared, given, size)
+    alone = _is_alone(given)
+    whole = [1, *given] if alone else given
+    filled = _images(path, declared, whole, size) if len(whole) == 4 else _flat(path, declared, whole, size)
     if any(d is None for d in filled[1:]) or not given:
-        raise HarnessError(f"{_said(path, declared)}: allowed: fixed sizes, only the batch free", _fix(given))
-    return ModelInput(declared.name, (batch or 1, *filled[1:]), _kind(path, declared), batch)
+        raise HarnessError(f"{_said(path, declared)}: allowed: fixed sizes, only the batch free", _fix(whole))
+    shape = tuple(filled[1:]) if alone else (filled[0] or 1, *filled[1:])
+    return ModelInput(declared.name, shape, kind, shape[0] if alone else filled[0], alone)
+
+
+def _is_alone(given: list[int | None]) -> bool:
+    """Tell whether sizes are those of one image without a batch, (3, H, W) or (H, W, 3), or of one row of numbers.
+
+    One gray image with the colours first could as well be a batch of one of anything else.
+    """
+    if len(given) != 3:
+        return len(given) == 1 and given[0] is not None
+    return given[0] == 3 or (given[2] in COLOURS and given[0] != 1 and (given[0] is None) == (given[1] is None))
 
 
 def _images(path: Path, declared: Any, given: list[int | None], size: Sequence[int] | None) -> list[int | None]:
-    """Put height and width where an image has them."""
+    """Put height and width where an image has them. given: the batch first."""
     last = given[3] in COLOURS and given[1] not in COLOURS
+    channels = 0
+    if size and not last and given[1] is None:
+        last, channels = _first_convolution(path)
     axes, colours = ((1, 2), 3) if last else ((2, 3), 1)
     found = list(given)
     if size is None:
@@ -96,7 +128,7 @@ def _images(path: Path, declared: Any, given: list[int | None], size: Sequence[i
             raise HarnessError(f"size={_text(size)}: {path} takes {own}", "leave size out, or give the model's own")
         found[axis] = side
     if found[colours] is None:
-        found[colours] = _channels(path, declared.name)
+        found[colours] = channels
     return found
 
 
@@ -124,18 +156,25 @@ def _further(path: Path, declared: Any, named: dict[Any, int]) -> ModelInput:
     return ModelInput(declared.name, tuple(shape), _kind(path, declared), shape[0] if fixed or not shape else None)
 
 
-def _channels(path: Path, name: str) -> int:
-    """Return how many channels the first convolution takes; 3 where there is none."""
+def _first_convolution(path: Path) -> tuple[bool, int]:
+    """Tell whether the axes are turned before it, as for colours that come last, and how many channels it takes.
+
+    3 where there is none.
+    """
     import onnx  # here alone: the process of a measurement seldom needs it
 
-    graph = onnx.load(str(path), load_external_data=False).graph
-    weights = {weight.name: weight.dims for weight in graph.initializer}
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path), load_external_data=False)).graph
+    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
+    for value in graph.value_info:  # weights that are unpacked first
+        shapes.setdefault(value.name, [dim.dim_value for dim in value.type.tensor_type.shape.dim])
+    turned = False
     for node in graph.node:
+        turned |= node.op_type == "Transpose" and any(list(a.ints) == [0, 3, 1, 2] for a in node.attribute)
         at = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}.get(node.op_type)
-        if at and node.input[at] in weights:
+        if at and len(shape := shapes.get(node.input[at], [])) == 4:
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-            return weights[node.input[at]][1] * groups
-    return 3
+            return turned, shape[1] * groups
+    return turned, 3
 
 
 def _kind(path: Path, declared: Any) -> str:

@@ -38,7 +38,8 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     session = _session(path, options)
-    name, output = session.get_inputs()[0].name, _logits(session)
+    beside = {one.name for one in others}
+    name, output = next(i.name for i in session.get_inputs() if i.name not in beside), _logits(session)
     ones: dict[int, dict[str, np.ndarray]] = {}
 
     def predict(inputs: np.ndarray) -> np.ndarray:

@@ -52,13 +52,13 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
     @cache
     def request(images: tuple[int, ...]) -> tuple[ov.InferRequest, int]:
         # A graph for each size of batch: with the size open, small networks took up to a third longer.
-        model, ones = opened(), [one.ones(images[0]) for one in others]
+        model, ones = opened(), {one.name: one.ones(images[0]) for one in others}
         try:
-            model.reshape({0: list(images), **{i: list(one.shape) for i, one in enumerate(ones, 1)}})
+            model.reshape({at: list(images), **{name: list(one.shape) for name, one in ones.items()}})
             floats = [i for i, output in enumerate(model.outputs) if output.element_type.is_real()]
             run = core.compile_model(model, "CPU", settings).create_infer_request()
-            for i, one in enumerate(ones, 1):
-                run.set_input_tensor(i, ov.Tensor(one))
+            for name, one in ones.items():
+                run.set_tensor(name, ov.Tensor(one))
             return run, floats[0] if floats else 0
         except RuntimeError as e:
             raise _refused(path, e) from e
@@ -66,11 +66,13 @@ def load(path: Path, threads: int = 1, others: Sequence[ModelInput] = ()) -> Pre
     def predict(inputs: np.ndarray) -> np.ndarray:
         run, output = request(inputs.shape)
         whole = inputs if inputs.flags.writeable else inputs.copy()  # a mapped file can't be shared
-        run.set_input_tensor(0, ov.Tensor(whole, shared_memory=True))
+        run.set_input_tensor(at, ov.Tensor(whole, shared_memory=True))
         run.infer()
         return run.get_output_tensor(output).data.copy()
 
-    shape = opened().input(0).partial_shape
+    declared, beside = opened().inputs, {one.name for one in others}
+    at = next(i for i, one in enumerate(declared) if not one.names & beside)
+    shape = declared[at].partial_shape
     if shape.rank.is_static and all(size.is_static for size in list(shape)[1:]):  # else the first run compiles it
         batch = shape[0].get_length() if shape[0].is_static else 1
         request((batch, *(size.get_length() for size in list(shape)[1:])))

@@ -6,6 +6,7 @@ Source: https://docs.wandb.ai/models/track/environment-variables
 from __future__ import annotations
 
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -22,6 +23,8 @@ ANOTHERS = (
     "LAUNCH_CONFIG_PATH", "LAUNCH_QUEUE_NAME", "LAUNCH_TRACE_ID",
 )  # fmt: skip
 """Settings, less their WANDB_, that name a run of somebody else's, as a sweep's agent does: they beat arguments."""
+SETTLED = ("MODE", "DISABLED")
+"""What `settled` has read, in spellings that W&B itself may refuse; our mode says it."""
 SERVICE = "WANDB_SERVICE"
 """Where W&B's own process is found by those who began it: in another's environment, that of one who may be dead."""
 REFUSED, LONGEST = "/\\#?%:", 128
@@ -47,13 +50,20 @@ def settled(mode: str, folder: str | Path) -> str:
         return mode
     _check_project(os.environ.get("WANDB_PROJECT", ""))
     if left := [name for name in ANOTHERS if os.environ.get(f"WANDB_{name}")]:
-        print(f"W&B: WANDB_{', WANDB_'.join(left)}: left aside: each trial is a run of its own, named by its study")
+        say(f"WANDB_{', WANDB_'.join(left)}: left aside: each trial is a run of its own, named by its study")
+    clean()  # before W&B is imported: what it reads then holds for this process
+    _check_settings()
     why = _out_of_reach() if mode == "online" else ""
     if not why:
         return mode
-    print(f"W&B: {why}: this goes on offline", flush=True)
-    print(f"  to send it later:  wandb login && wandb sync {folder}/wandb/offline-run-*", flush=True)
+    later = f"to send it later:  wandb login && wandb sync {folder}/wandb/offline-run-*"
+    say(f"{why}: this goes on offline\n  {later}")
     return "offline"
+
+
+def say(words: str) -> None:
+    """Tell the user; on stderr, as what a command prints is its result."""
+    print(f"W&B: {words}", file=sys.stderr, flush=True)
 
 
 def check(mode: str) -> None:
@@ -64,7 +74,7 @@ def check(mode: str) -> None:
 
 def clean() -> None:
     """Forget what names a run of somebody else's, so that our own names hold; it is this process's environment."""
-    for name in ANOTHERS:
+    for name in (*ANOTHERS, *SETTLED):
         os.environ.pop(f"WANDB_{name}", None)
     if "wandb" not in sys.modules:  # else it may be of this very process
         os.environ.pop(SERVICE, None)
@@ -82,13 +92,13 @@ def _of_environment(mode: str) -> str:
     if named and named not in SAME:
         raise HarnessError(f"WANDB_MODE={named}: allowed: {', '.join(MODES)}", "unset WANDB_MODE, and set track=")
     if mode != "disabled" and (off or SAME.get(named) == "disabled"):
-        print(f"W&B: {'WANDB_DISABLED' if off else 'WANDB_MODE'}={'true' if off else named}: nothing is mirrored")
+        say(f"{'WANDB_DISABLED' if off else 'WANDB_MODE'}={'true' if off else named}: nothing is mirrored")
         return "disabled"
     if mode == "online" and SAME.get(named) == "offline":
-        print(f"W&B: WANDB_MODE={named}: this stays offline; wandb sync sends it later")
+        say(f"WANDB_MODE={named}: this stays offline; wandb sync sends it later")
         return "offline"
     if mode == "offline" and SAME.get(named) == "online":
-        print(f"W&B: WANDB_MODE={named}, but track=offline: set track=online to send at once")
+        say(f"WANDB_MODE={named}, but track=offline: set track=online to send at once")
     return mode
 
 
@@ -100,6 +110,34 @@ def _check_project(name: str) -> None:
         )
     if len(name) > LONGEST:
         raise HarnessError(f"WANDB_PROJECT={name[:40]}...: allowed: up to {LONGEST} characters", "set a shorter one")
+
+
+def _check_settings() -> None:
+    """Refuse what W&B would refuse of the environment, once a trial has begun.
+
+    Raises:
+        HarnessError: a variable's value is none that it takes.
+    """
+    given = {k: v for k, v in os.environ.items() if k.startswith("WANDB_")}
+    if not given:
+        return  # W&B needn't be imported
+    import wandb
+
+    for name, value in given.items():
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except (ValueError, wandb.errors.Error) as e:  # pydantic's, which is W&B's affair, is a ValueError
+            raise HarnessError(
+                f"{name}={value}: W&B refuses it: {reason(e)}", f"set another {name}, or unset it"
+            ) from e
+
+
+def reason(e: Exception) -> str:
+    """Return in one line what W&B found wrong: of pydantic's words, what is allowed; the error's name without any."""
+    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    if len(lines) > 2 and "validation error" in lines[0]:
+        return re.sub(r" \[type=.*", "", lines[2])
+    return lines[0] if lines else type(e).__name__
 
 
 def _base_url() -> str:
@@ -117,7 +155,7 @@ def _out_of_reach() -> str:
     try:
         known = bool(os.environ.get("WANDB_API_KEY")) or wandb.login(prompt=False)
     except Exception as e:
-        return f"no key that can be used ({(str(e).splitlines() or [type(e).__name__])[0]})"
+        return f"no key that can be used ({reason(e)})"
     if not known:
         return "no key here (wandb login, or WANDB_API_KEY)"
     try:

@@ -81,7 +81,7 @@ class _Wandb:
 
 def _trouble(folder: Path, e: Exception) -> None:
     (folder / ERROR).write_text(f"{type(e).__name__}: {e}\n", encoding="utf-8")
-    print(f"W&B: {e}\n  the run folder {folder} keeps the record; track=disabled avoids this", flush=True)
+    environment.say(f"{environment.reason(e)}\n  the run folder {folder} keeps the record; track=disabled avoids this")
 
 
 def trouble(folder: Path) -> str:

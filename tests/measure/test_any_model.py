@@ -57,6 +57,8 @@ NOTES = {
     "batch_of_8": ["a run is of 8 images, and so are the figures", "no end-to-end time"],
     "free_sizes": [],
     "colours_last": ["takes float32 of 1x32x32x3"],
+    "alone": ["takes float32 of 3x32x32", "takes no batch: a run is of one image"],
+    "images_second": ["got ones: scale"],
     "uint8": ["takes uint8"],
     "outputs": ["computes 3 outputs", "not compared: label, shares"],
     "scikit_learn": ["not compared: maps", "no end-to-end time"],
@@ -116,10 +118,23 @@ def test_an_operator_that_nobody_knows_leaves_the_time_and_is_named(
 
 
 @pytest.mark.parametrize(
-    "name", ["batch_of_1", "batch_of_8", "free_sizes", "colours_last", "uint8", "outputs", "words"]
+    "name",
+    [
+        "batch_of_1",
+        "batch_of_8",
+        "free_sizes",
+        "colours_last",
+        "alone",
+        "alone_colours_last",
+        "images_second",
+        "one_at_a_time",
+        "uint8",
+        "outputs",
+        "words",
+    ],
 )
 def test_openvino_is_compared_on_what_the_model_takes(name: str, tmp_path: Path) -> None:
-    """A batch that is fixed isn't asked for another."""
+    """A batch that is fixed, or only seems free, isn't asked for another."""
     pytest.importorskip("openvino", reason="OpenVINO isn't installed")
     path = MAKERS[name](tmp_path / "model.onnx")
     assert _checker(path, 1, None, SIZES.get(name))("openvino") is None
@@ -152,16 +167,24 @@ def test_free_sizes_are_named_by_the_process_that_would_time_them(reference: Pat
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((1, 3, 8, 8), "float32"), ((1, 1, 8, 12), "float32"), ((1, 8, 12, 3), "uint8"), ((1, 3, 12, 8), "float16")],
+    [
+        ((1, 3, 8, 8), "float32"),
+        ((1, 1, 8, 12), "float32"),
+        ((1, 8, 12, 3), "uint8"),
+        ((1, 3, 12, 8), "float16"),
+        ((3, 8, 12), "float32"),
+        ((8, 12, 3), "uint8"),
+        ((8, 12, 1), "float32"),
+    ],
 )
 def test_a_photograph_becomes_what_the_model_takes(shape: tuple[int, ...], dtype: str) -> None:
     """Layout, colours, kind of number; of red pixels, the red channel is the bright one."""
-    images = ModelInput("x", shape, dtype, None)
+    images = ModelInput("x", shape, dtype, None, alone=len(shape) == 3)
     red = np.zeros((16, 16, 3), dtype=np.uint8)
     red[..., 2] = 255  # blue first
     found = prepared(red, images)
     assert found.shape == shape and found.dtype == dtype
-    if 3 in shape[1::2]:
+    if 3 in shape:
         first, last = found.take(0, images.colour_axis), found.take(2, images.colour_axis)
         assert first.min() > last.max()
 

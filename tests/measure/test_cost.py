@@ -115,6 +115,7 @@ SHAPES = {
         ("Attention", "q k v", "heads", {}, 2 * 7 * 9 * (16 + 4)),
         ("Mul", "x x", "x", {}, 0),
         ("LSTM", "steps w r", "heads", {}, 5 * 2 * (16 * 3 + 16 * 4)),
+        ("com.microsoft.DynamicQuantizeLSTM", "steps w r", "heads", {}, 5 * 2 * (16 * 3 + 16 * 4)),
         ("com.microsoft.FusedConv", "image small", "made", {"activation": "Relu"}, 16 * 9 * 8 * 9),
         ("com.microsoft.NhwcConv", "image small", "made", {}, 16 * 9 * 8 * 9),
         ("com.microsoft.QLinearConv", "image s z small s z s z", "made", {}, 16 * 9 * 8 * 9),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.measure.assessment import Assessment
 from harness.measure.machine import frequencies, machine
+from harness.verbs import _clock
 
 
 def policy(root: Path, number: int, **values: str) -> None:
@@ -59,3 +61,21 @@ def test_a_quota_is_among_the_facts(tmp_path: Path) -> None:
     (tmp_path / "sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
     found = machine(tmp_path)
     assert (found["quota"], found["cores"]) == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("clean", "spells_s", "ours", "shared"),
+    [
+        (0.56, (0.03, 0.0), "56% of the time, for less than 0.1 s", "44%, for less than 0.1 s"),
+        (0.5, (12.34, 0.1), "50% of the time, for 12.3 s", "50%, for 0.1 s"),
+        (1.0, (60.0, 0.0), "100% of the time, for 60.0 s", "never"),
+        (0.0, (0.0, 60.0), "never", "100%, for 60.0 s"),
+    ],
+)
+def test_a_spell_is_never_said_to_last_no_time(
+    clean: float, spells_s: tuple[float, float], ours: str, shared: str
+) -> None:
+    """Of a few looks it is short, and what never was has no length."""
+    found = Assessment(clean, spells_s, 0.2, (0.0, 0.0), {}, {}, 3, (0.0,))
+    (_, values) = (column._cells for column in _clock(found, {"cpu": "x", "cores": 2}).columns)
+    assert values[0].startswith(ours) and values[1].startswith(shared)

@@ -65,6 +65,37 @@ def test_under_a_sweep_each_trial_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/wandb-error.txt"))
 
 
+def test_a_sweeps_environment_is_forgotten_before_wandb_reads_it(tmp_path: Path) -> None:
+    """Where the process that asks whether W&B can be reached mirrors, too, as train.py and score do."""
+    script = f"from harness.track.environment import settled\nassert settled('online', 'x') == 'offline'\n{SCRIPT}"
+    environment = os.environ | {
+        "WANDB_SWEEP_ID": "abc",
+        "WANDB_RUN_ID": "left1234",
+        "WANDB_SERVICE": "3-1-tcp-localhost-9",
+    }
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), "offline", "s"], env=environment, check=True, timeout=300
+    )
+    files = sorted(tmp_path.glob("*/wandb/offline-run-*/*.wandb"))
+    assert [r.run.run_id for p in files for r in records(p) if r.WhichOneof("record_type") == "run"] == [
+        "s-00000",
+        "s-00001",
+    ]
+
+
+def test_a_mode_in_capitals_loses_no_mirror(tmp_path: Path) -> None:
+    """We read it; W&B would refuse it."""
+    assert [run.run_id for run in mirrored(tmp_path, WANDB_MODE="OFFLINE")] == ["s-00000", "s-00001"]
+
+
+def test_what_wandb_says_is_one_line() -> None:
+    """Of an error without words, its name."""
+    assert environment.reason(ConnectionResetError()) == "ConnectionResetError"
+    assert environment.reason(ValueError("1 validation error for Settings\nmode\n  Input should be 'x' [type=y]")) == (
+        "Input should be 'x'"
+    )
+
+
 def test_a_name_that_wandb_refuses_is_made_fit(tmp_path: Path) -> None:
     """Of a study of before, or a competition's: the id alone is another."""
     runs = mirrored(tmp_path, study="vgg:v2 #1?'x'")
@@ -79,6 +110,9 @@ def test_a_name_that_wandb_refuses_is_made_fit(tmp_path: Path) -> None:
         ({"WANDB_DISABLED": "true"}, "online", "disabled", "WANDB_DISABLED=true: nothing is mirrored"),
         ({"WANDB_DISABLED": "false"}, "offline", "offline", ""),
         ({"WANDB_MODE": "offline"}, "online", "offline", "WANDB_MODE=offline: this stays offline"),
+        ({"WANDB_MODE": "ONLINE"}, "offline", "offline", "set track=online to send at once"),
+        ({"WANDB_DISABLED": "True"}, "offline", "disabled", "nothing is mirrored"),
+        ({"WANDB_CONSOLE": "foo"}, "disabled", "disabled", ""),
         ({"WANDB_MODE": "dryrun"}, "online", "offline", "WANDB_MODE=dryrun: this stays offline"),
         ({"WANDB_MODE": "online"}, "offline", "offline", "set track=online to send at once"),
         ({"WANDB_SWEEP_ID": "abc"}, "offline", "offline", "WANDB_SWEEP_ID: left aside"),
@@ -98,13 +132,19 @@ def test_the_environment_chooses_the_mode(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert settled(track, "runs/s/*") == mode
-    said = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     assert (words in said and said.count("\n") == 1) if words else said == ""
+    assert printed == ""  # that is for what a command finds, which may be JSON
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("MODE", "onlin"), ("MODE", "shared"), ("PROJECT", "a/b"), ("PROJECT", "x" * 129)]
-)
+    ("name", "value"),
+    [
+        ("MODE", "onlin"), ("MODE", "shared"), ("PROJECT", "a/b"), ("PROJECT", "x" * 129), ("CONSOLE", "foo"),
+        ("HTTP_TIMEOUT", "soon"), ("SILENT", "maybe"), ("BASE_URL", "here"), ("RUN_TAGS", "a,,b"), ("TAGS", "x" * 65),
+        ("_SERVICE_WAIT", "long"),
+    ],
+)  # fmt: skip
 def test_what_wandb_would_refuse_is_one_error_before_the_first_trial(tmp_path: Path, name: str, value: str) -> None:
     """In every command that mirrors."""
     setting = {f"WANDB_{name}": value}
@@ -116,7 +156,7 @@ def test_what_wandb_would_refuse_is_one_error_before_the_first_trial(tmp_path: P
 def test_online_without_a_key_is_said_at_once_and_goes_on_offline(capsys: pytest.CaptureFixture) -> None:
     """With the line that sends it later; nothing is asked of the network."""
     assert settled("online", "runs/s/*") == "offline"
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "no key here" in said and "wandb login && wandb sync runs/s/*/wandb/offline-run-*" in said
 
 
@@ -146,7 +186,7 @@ def test_online_with_a_key_hangs_on_whether_the_server_answers(
         assert settled("online", "runs/s/*") == ("online" if there else "offline")
         if there:
             server.shutdown()
-    assert ("doesn't answer" in capsys.readouterr().out) != there
+    assert ("doesn't answer" in capsys.readouterr().err) != there
 
 
 def test_a_server_that_goes_away_keeps_no_later_trial_waiting(tmp_path: Path) -> None:
