@@ -352,6 +352,21 @@ def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
     assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
 
 
+def test_a_file_of_ones_own_begins_as_one_that_is_shipped(tmp_path: Path) -> None:
+    """Wherever one is, as an installed package has no conf/ in the working folder; one's own goes before it."""
+    listed = command(tmp_path, "-m", "harness", "conf").stdout.split()
+    assert listed == [f"{group}/{name}" for group, names in config.groups().items() for name in names]
+    for name in listed:
+        printed = command(tmp_path, "-m", "harness", "conf", name).stdout
+        assert printed == (config.CONF / f"{name}.yaml").read_text()
+    own = tmp_path / "conf" / "space" / "vgg.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("name: vgg  # 한글\n", encoding="utf-8")
+    assert command(tmp_path, "-m", "harness", "conf", "space/vgg").stdout == own.read_text(encoding="utf-8")
+    wrong = command(tmp_path, "-m", "harness", "conf", "space/vgq")
+    assert wrong.returncode == 2 and "did you mean 'space/vgg'?" in wrong.stderr
+
+
 @pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
 def test_a_time_that_nothing_can_be_timed_in_is_refused(root: str, value: str):
