@@ -29,7 +29,7 @@ from harness.sandbox.sandbox import own
 DAYS = days()
 # settings that make a line short, by its verb: they take the place of README's, or come after them
 SMALL = {
-    "tune": ("study.trials=2", "proxy.epochs=1"), "train": ("recipe.epochs=2",),
+    "tune": ("study.trials=1", "proxy.epochs=1"), "train": ("recipe.epochs=2",),
     "measure": ("latency_s=0.5",), "machine": ("seconds=10",), "work": ("wait=false",),
 }  # fmt: skip
 ELSEWHERE = ("data=cifar10", "data=taco")
@@ -102,7 +102,7 @@ def test_a_team_has_its_first_day(person: Person) -> None:
         "tune", "status", "report", "front", "train", "pack", "score", "standings", "measure", "machine",
     ]  # fmt: skip
     printed = {commands(line)[0][0]: person.type(small(line)) for line in day}
-    assert "2 of 2 trials finished" in printed["status"] and "ours" in printed["standings"]
+    assert "1 of 1 trials finished" in printed["status"] and "ours" in printed["standings"]
     assert "harness score submissions/ours" in following(printed["pack"])[0]
     person.type(f"{following(printed['pack'])[0]} track=disabled")
     assert {path.name for path in person.folder.iterdir()} == {"runs", "submissions"}
