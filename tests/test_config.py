@@ -301,6 +301,7 @@ SPOKEN = {
     "measure": {"runtime", "threads"},
     "rescore": {"f1_target"},
     "machine": {"seconds"},
+    "conf": {"conf"},
     "competition": {"data.root"},
     "work": {"data.root"},
 }
