@@ -53,6 +53,7 @@ chaos: setup     ## workers and judges killed by the hundred on each database, a
 	$(BIN)/python -m pytest -s -rs tests/chaos_board/long_queue.py
 	$(BIN)/python -m pytest -s -rs tests/chaos_board/long_last_place.py tests/chaos_board/long_ladder_attack.py
 	$(BIN)/python tests/sandbox/matrix.py
+	$(BIN)/python -m pytest -s -rs tests/end_to_end/long_first_days.py
 	$(BIN)/python -m pytest -s -rs tests/submission/test_model_gate.py tests/judge/long_cheats.py
 
 lint: setup      ## style and the direction of imports

@@ -20,8 +20,11 @@ EXTRAS = {
 
 
 def install(extra: str = "") -> str:
-    """Return the line that installs an extra, or the harness itself."""
-    return f"pip install '{NAME}[{extra}]'" if extra else f"pip install --force-reinstall {NAME}"
+    """Return the line that installs an extra, or what the harness itself needs.
+
+    As it is installed already, pip adds what is missing, and looks for the distribution nowhere.
+    """
+    return f"pip install '{NAME}[{extra}]'" if extra else f"pip install {NAME}"
 
 
 def install_for(module: str) -> str:

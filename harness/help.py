@@ -198,6 +198,13 @@ PAGES = {
         ),
         ("machine", "machine seconds=300", "machine --json"),
     ),
+    "conf": Page(
+        "Print a file of conf/, to begin your own from. Without a name: list them.",
+        "submit",
+        (("conf=DIR", "a folder of your own, searched before the package's; ./conf by itself"),),
+        ("conf", "conf competition/digits > mine.yaml", "conf space/vgg > mine.yaml"),
+        "[GROUP/NAME]",
+    ),
     "db": Page(
         "Start or stop a PostgreSQL for a team, or print its storage.url, with the password.",
         "db",
@@ -332,7 +339,7 @@ PAGES = {
 }
 TEAMS = (
     "tune", "train", "pack", "score", "submit", "status", "front", "report", "measure", "predict", "machine",
-    "standings", "db",
+    "standings", "conf", "db",
 )  # fmt: skip
 WIDTH = 118
 

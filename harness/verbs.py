@@ -172,8 +172,10 @@ def standings(arguments: list[str], as_json: bool) -> None:
         return
     if not boards:
         print(f"no verdict yet in {_safe(settings.board.url)}")
+        from harness.sandbox import sandbox
+
         packed = sorted(Path(settings.submissions).glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-        carried = config.carried(arguments, "board.url", "runs")
+        carried = config.carried(arguments, "board.url", "runs") + (sandbox.own() if packed else "")
         config.say_next(*(f"{spelt('score')} {shlex.quote(str(path.parent))}{carried}" for path in packed[-1:]))
     for key, rows in boards.items():
         _console().print(table(key, rows))
@@ -361,6 +363,20 @@ def _clock(found: Assessment, facts: dict[str, Any]) -> Table:
     return table
 
 
+def conf(arguments: list[str], as_json: bool) -> None:
+    """Print a file of conf/, to begin one's own from, or list the files."""
+    names = [a for a in arguments if "=" not in a]
+    if len(names) > 1:
+        raise HarnessError(f"conf: {len(names)} files named", f"{spelt('conf')} GROUP/NAME, such as competition/digits")
+    known = [f"{group}/{choice}" for group, choices in config.groups(arguments).items() for choice in choices]
+    if names:
+        group, _, choice = pick(dict(zip(known, known, strict=True)), names[0], "conf").partition("/")
+        found = config.find(group, choice, arguments)
+        print(found.read_text(encoding="utf-8") if found else "", end="")
+        return
+    print(json.dumps(known, indent=2) if as_json else "\n".join(known))
+
+
 def db(arguments: list[str], as_json: bool) -> None:
     """Start or stop a team's PostgreSQL, or print its url."""
     actions = [a for a in arguments if "=" not in a]
@@ -414,6 +430,7 @@ VERBS: dict[str, Callable[[list[str], bool], None]] = {
     "measure": measure,
     "predict": predict,
     "machine": machine,
+    "conf": conf,
     "db": db,
 }
 

@@ -231,7 +231,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*TRAIN, "study=ours", lite], "study=ours: no such study"),
         ([*SUBMIT, "name=x"], "no run given"),
         ([*SUBMIT, "run=/nowhere", "name=x"], "/nowhere: no finished run there"),
-        ([*VERB, "bord"], "unknown 'bord'; allowed: audit, backup, competition, db, front, log"),
+        ([*VERB, "bord"], "unknown 'bord'; allowed: audit, backup, competition, conf, db, front, log"),
         ([*VERB, "standings", f"board.url={SERVER}"], "board.url=postgresql+psycopg://u:***@127.0.0.1:1/x"),
     ]
 
@@ -301,6 +301,7 @@ SPOKEN = {
     "measure": {"runtime", "threads"},
     "rescore": {"f1_target"},
     "machine": {"seconds"},
+    "conf": {"conf"},
     "competition": {"data.root"},
     "work": {"data.root"},
 }
@@ -350,6 +351,21 @@ def test_the_next_command_gets_the_settings_it_needs_and_no_password() -> None:
     open_server = "storage.url=postgresql://u@127.0.0.1:1/x"
     assert config.carried([open_server], "runs", "storage.url") == f" {open_server}"
     assert config.carried(["study.name=ours"], "runs", "storage.url") == ""
+
+
+def test_a_file_of_ones_own_begins_as_one_that_is_shipped(tmp_path: Path) -> None:
+    """Wherever one is, as an installed package has no conf/ in the working folder; one's own goes before it."""
+    listed = command(tmp_path, "-m", "harness", "conf").stdout.split()
+    assert listed == [f"{group}/{name}" for group, names in config.groups().items() for name in names]
+    for name in listed:
+        printed = command(tmp_path, "-m", "harness", "conf", name).stdout
+        assert printed == (config.CONF / f"{name}.yaml").read_text()
+    own = tmp_path / "conf" / "space" / "vgg.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("name: vgg  # 한글\n", encoding="utf-8")
+    assert command(tmp_path, "-m", "harness", "conf", "space/vgg").stdout == own.read_text(encoding="utf-8")
+    wrong = command(tmp_path, "-m", "harness", "conf", "space/vgq")
+    assert wrong.returncode == 2 and "did you mean 'space/vgg'?" in wrong.stderr
 
 
 @pytest.mark.parametrize("root", ["tune", "train", "submit", "board"])

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ast
-import os
 import shlex
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
-import venv
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from fresh_environment import build, fresh, typed
 from in_process import command
-from next_lines import ROOT, following, run_line
+from next_lines import ROOT, following
 
 from harness import config
 from harness.__main__ import shell
@@ -36,24 +34,13 @@ SMALL = "proxy.epochs=1 proxy.images=300 study.trials=1 track=disabled"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the archive, built by what is installed here, without a network: 3 s."""
     folder = tmp_path_factory.mktemp("built")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True, capture_output=True
-    )
-    return folder
+    return build(folder)
 
 
 @pytest.fixture(scope="module")
 def environment(built: Path) -> Path:
     """A fresh environment's programs: the wheel is installed in it, what that needs is this environment's."""
-    place = built / "environment"
-    venv.create(place, with_pip=False, symlinks=True)
-    (wheel,) = built.glob("*.whl")
-    python = place / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
-    (packages,) = place.glob("lib/python*/site-packages")
-    (packages / "needed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return place / "bin"
+    return fresh(built, built / "environment")
 
 
 def files_of(wheel: Path) -> dict[str, bytes]:
@@ -86,12 +73,6 @@ def test_the_archive_of_the_sources_makes_the_same_wheel(built: Path, tmp_path: 
     (again,) = (tmp_path / "again").iterdir()
     assert files_of(again) == files_of(wheel)
     assert (folder / "submissions" / "example" / "model.onnx").exists() and (folder / "tune.py").exists()
-
-
-def typed(environment: Path, folder: Path, line: str) -> str:
-    """Type a line into a shell in which the fresh environment is activated; return what it printed."""
-    path = f"{environment}:{os.environ['PATH']}"
-    return run_line(folder, line, PATH=path, PYTHONPATH="", VIRTUAL_ENV=str(environment.parent)).stdout
 
 
 def test_the_installed_command_works_from_any_folder(environment: Path, tmp_path: Path) -> None:

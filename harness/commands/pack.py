@@ -21,6 +21,7 @@ def pack(arguments: list[str]) -> None:
         )
     from harness.data.sets import load
     from harness.record.run_folder import read_run
+    from harness.sandbox import sandbox
     from harness.study.definition import parted
     from harness.submission.pack import pack
 
@@ -36,7 +37,8 @@ def pack(arguments: list[str]) -> None:
     print(f"packed {entry}: {', '.join(sorted(p.name for p in entry.iterdir()))}")
     lies = [f"data.{key}={value}" for key, value in here.items() if isinstance(value, str) and value]
     by = config.carried([*lies, *arguments], *(f"data.{key}" for key in here), "runs")
-    config.say_next(f"{spelt('score')} {shlex.quote(str(entry))}{_judged_by(competition, Path(folder), entry, by)}{by}")
+    judged_by = _judged_by(competition, Path(folder), entry, by)
+    config.say_next(f"{spelt('score')} {shlex.quote(str(entry))}{judged_by}{by}{sandbox.own()}")
 
 
 def _judged_by(competition: config.Competition, folder: Path, entry: Path, by: str) -> str:

@@ -222,7 +222,7 @@ class Box:
         gone = select.poll()
         gone.register(self._handle, select.POLLIN)
         if not gone.poll(1000 * END_S):
-            raise HarnessError(f"sandbox: process {self.pid} can't be ended", "look at its state in /proc")
+            raise HarnessError(f"the sandbox: process {self.pid} can't be ended", "look at its state in /proc")
         os.close(self._handle)
         os.close(self._state)
         self._handle = -1

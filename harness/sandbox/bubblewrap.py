@@ -34,7 +34,7 @@ def program() -> str:
     if found := shutil.which("bwrap"):
         return found
     raise HarnessError(
-        "sandbox: bubblewrap isn't installed (no bwrap on PATH)",
+        "the sandbox: bubblewrap isn't installed (no bwrap on PATH)",
         "apt-get install bubblewrap (docs/sandbox.md); sandbox=unsafe is for your own models alone",
     )
 

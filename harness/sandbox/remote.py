@@ -173,9 +173,9 @@ def open_remote(
         try:
             answer = box.receive(REPLY.size, START_S)
         except Refused as e:
-            raise HarnessError(f"sandbox: the runner doesn't start: {e.what}", "look at docs/sandbox.md") from e
+            raise HarnessError(f"the sandbox: the runner doesn't start: {e.what}", "look at docs/sandbox.md") from e
         if answer != REPLY.pack(b"K", 0):
-            raise HarnessError(f"sandbox: the runner starts with {bytes(answer)!r}", "look at docs/sandbox.md")
+            raise HarnessError(f"the sandbox: the runner starts with {bytes(answer)!r}", "look at docs/sandbox.md")
         box.begin()
         yield Remote(box, mode, limits.wall_s)
 
@@ -186,7 +186,9 @@ def _packages(runtime: str) -> tuple[Path, ...]:
     for name in pick(PACKAGES, runtime, "sandbox: runtime"):
         spec = find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise HarnessError(f"sandbox: runtime '{runtime}' needs {name}, which isn't installed", install_for(name))
+            raise HarnessError(
+                f"the sandbox: runtime '{runtime}' needs {name}, which isn't installed", install_for(name)
+            )
         folder = Path(spec.submodule_search_locations[0])
         libraries = folder.with_name(f"{name}.libs")
         found += [folder, *([libraries] if libraries.is_dir() else [])]

@@ -69,6 +69,15 @@ def check() -> None:
         pass
 
 
+def own() -> str:
+    """Return the setting by which one's own models are judged here: " sandbox=unsafe" where strict can't be had."""
+    try:
+        check()
+    except HarnessError:
+        return " sandbox=unsafe"
+    return ""
+
+
 @contextmanager
 def open_box(content: Content, limits: Limits, mode: Mode = "strict") -> Iterator[Box]:
     """Run a program in a box; with the context everything in it ends, and with the calling thread too.
@@ -216,9 +225,9 @@ def _inspect(pid: int, orders: dict[str, Any]) -> None:
     try:
         missing = inspection.lacking(pid, orders)
     except OSError as e:
-        raise HarnessError(f"sandbox: the box can't be looked at from outside: {e}", _HELP) from e
+        raise HarnessError(f"the sandbox: the box can't be looked at from outside: {e}", _HELP) from e
     if missing:
-        raise HarnessError(f"sandbox: the box came up without {', '.join(missing)}", _HELP)
+        raise HarnessError(f"the sandbox: the box came up without {', '.join(missing)}", _HELP)
 
 
 def _no_box(process: subprocess.Popen[bytes], said: str = "") -> HarnessError:
@@ -228,4 +237,4 @@ def _no_box(process: subprocess.Popen[bytes], said: str = "") -> HarnessError:
         os.set_blocking(process.stderr.fileno(), False)
         said = (process.stderr.read() or b"").decode("ascii", "replace").strip() or f"exit code {process.returncode}"
     forbidden = any(word in said for word in ("namespace", "uid map", "Operation not permitted"))
-    return HarnessError(f"sandbox: the box can't be made here: {said.strip(': ')}", _ALLOW if forbidden else _HELP)
+    return HarnessError(f"the sandbox: the box can't be made here: {said.strip(': ')}", _ALLOW if forbidden else _HELP)

@@ -102,8 +102,9 @@ def rules(threads: bool) -> bytes:
         import pyseccomp as seccomp
     except (ImportError, RuntimeError) as e:  # the latter: it is installed, but not the library that it needs
         raise HarnessError(
-            f"sandbox: no seccomp filter can be made: {e}",
-            f"{install('board')}; apt-get install libseccomp2 (docs/sandbox.md)",
+            f"the sandbox: no seccomp filter can be made: {e}",
+            f"{install('board')}; apt-get install libseccomp2 (docs/sandbox.md); "
+            "sandbox=unsafe is for your own models alone",
         ) from e
     table = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
 

@@ -20,6 +20,7 @@ from next_lines import following, run_line
 
 from harness.data.digits import DigitsOptions, load
 from harness.measure.quality import macro_f1
+from harness.sandbox.sandbox import own
 
 # Small enough for two cores, large enough that every part of the way is walked.
 SEARCH = ["study.name=ours", "study.trials=4", "workers=2", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5"]
@@ -141,7 +142,7 @@ def test_the_verdict_is_that_of_the_packed_predictions(job: Job) -> None:
     assert job.verdict["f1"] == pytest.approx(macro_f1(test.labels, [found[name] for name in test.names], 10), abs=0.01)
     assert job.verdict["agreement"] >= 0.995
     assert job.verdict["model_sha256"] == sha256((job.entry / "model.onnx").read_bytes()).hexdigest()
-    assert following(job.packed)[0].endswith(f"-m harness score {job.entry} runs={job.folder}/runs")
+    assert following(job.packed)[0].endswith(f"-m harness score {job.entry} runs={job.folder}/runs{own()}")
 
 
 def test_the_board_shows_the_verdict(job: Job) -> None:
