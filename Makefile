@@ -17,7 +17,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar off --no-compile --constraint constraints.txt --editable '.[dev]'
 	@# pip would compile on one processor; what isn't Python (packages have templates) is left out, as by pip
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || echo "not compiled: what packages hold that is no Python"
 	@touch $@
 
 demo: setup      ## the main job on the embedded digits: study, final training, submission, verdict, standings

@@ -29,7 +29,8 @@ from harness.processors import cores
 from harness.record.recipe import Recipe
 from harness.train.distributed import numbers, started
 from harness.train.fit import fit
-from harness.train.precision import Precision, probe
+from harness.train.precision import Precision
+from harness.train.probe import probe
 
 ROUNDS = 3
 CPU = torch.device("cpu")

@@ -92,7 +92,7 @@ def line_of(path: Path, keys: Sequence[str], value: str | None = None, *, deepes
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return 0
     line = 0
     for key in keys:

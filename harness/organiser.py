@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -35,8 +36,6 @@ AUDITED = (
     "backup of before"
 )
 """What to do about an audit that doesn't fit: most have an innocent reason."""
-LONGEST_NAME = 255
-"""Of a file, on all usual systems."""
 FORMULAS_TAKE = ("f1_target", "time_base", "macs_base", "f1_base", "f1_floor", "reference_ms")
 """The rules that `rescore` changes beside the formula."""
 
@@ -121,16 +120,17 @@ def announce(arguments: list[str], as_json: bool) -> None:
     from harness.board import about, markdown
 
     keys = {*Organise.__dataclass_fields__, "conf"}
-    given = [a for a in arguments if "=" in a and a.partition("=")[0].partition(".")[0] in keys]
-    texts = [a for a in arguments if a not in given]
+    chosen = [a for a in arguments if "=" in a and a.partition("=")[0].partition(".")[0] in keys]
+    texts = [a for a in arguments if a not in chosen]
     if len(texts) != 1:
-        given_words = ", ".join(repr(t[:30]) for t in texts[:3]) or "nothing"
-        what = f"announce: given {given_words}; allowed: one text"
+        words = ", ".join(repr(t[:30]) for t in texts[:3]) or "nothing"
+        read_as = f" ({chosen[0][:30]!r} is a setting: begin with another word)" if chosen and not texts else ""
+        what = f"announce: given {words}; allowed: one text{read_as}"
         raise HarnessError(what, f'put it in quotes: {spelt("announce")} "We begin on Monday."')
-    if "\n" not in texts[0] and len(texts[0]) < LONGEST_NAME and Path(texts[0]).is_file():
+    if os.path.isfile(texts[0]):  # unlike Path's, False for a text that can be no file's name
         what = f"announce {texts[0]}: is a file; allowed: the text itself"
         raise HarnessError(what, f'{spelt("announce")} "$(cat {shlex.quote(texts[0])})"')
-    settings = _settings(given)
+    settings = _settings(chosen)
     engine = _open(settings)
     said, new = about.announce(engine, competitions.find(engine, settings.competition), texts[0])
     remarks = markdown.kept_as_text(said.text)

@@ -172,10 +172,8 @@ def standings(arguments: list[str], as_json: bool) -> None:
         return
     if not boards:
         print(f"no verdict yet in {_safe(settings.board.url)}")
-        from harness.sandbox import sandbox
-
         packed = sorted(Path(settings.submissions).glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-        carried = config.carried(arguments, "board.url", "runs") + (sandbox.own() if packed else "")
+        carried = config.carried(arguments, "board.url", "runs")
         config.say_next(*(f"{spelt('score')} {shlex.quote(str(path.parent))}{carried}" for path in packed[-1:]))
     for key, rows in boards.items():
         _console().print(table(key, rows))
@@ -366,13 +364,20 @@ def _clock(found: Assessment, facts: dict[str, Any]) -> Table:
 def conf(arguments: list[str], as_json: bool) -> None:
     """Print a file of conf/, to begin one's own from, or list the files."""
     names = [a for a in arguments if "=" not in a]
+    if wrong := [a for a in arguments if "=" in a and not a.startswith("conf=")]:
+        what = f"conf {wrong[0]}: allowed: GROUP/NAME, and conf=DIR"
+        raise HarnessError(what, f"{spelt('conf')} {wrong[0].replace('=', '/')}")
     if len(names) > 1:
         raise HarnessError(f"conf: {len(names)} files named", f"{spelt('conf')} GROUP/NAME, such as competition/digits")
     known = [f"{group}/{choice}" for group, choices in config.groups(arguments).items() for choice in choices]
     if names:
         group, _, choice = pick(dict(zip(known, known, strict=True)), names[0], "conf").partition("/")
         found = config.find(group, choice, arguments)
-        print(found.read_text(encoding="utf-8") if found else "", end="")
+        from harness.record import files
+
+        if found is None:
+            raise HarnessError(f"conf {names[0]}: is gone", f"{spelt('conf')} lists what is there")
+        print(files.read_text(found, "conf", "a YAML file"), end="")
         return
     print(json.dumps(known, indent=2) if as_json else "\n".join(known))
 

@@ -14,9 +14,7 @@ from next_lines import ROOT, run_line
 
 def build(folder: Path) -> Path:
     """Build the wheel and the archive of the sources, by what is installed here, without a network: 3 s."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True)
     return folder
 
 
@@ -29,7 +27,7 @@ def fresh(built: Path, place: Path) -> Path:
     (wheel,) = built.glob("*.whl")
     python = place / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
+    subprocess.run(pip, check=True)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "needed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return place / "bin"

@@ -75,7 +75,7 @@ def check(words: Sequence[str]) -> None:
     if "--help" in names:
         names = [name for name in names if name not in ("--help", "all")]
     if verb in ACTIONS:
-        pick(dict.fromkeys(ACTIONS[verb]), names[0], verb)
+        pick(dict.fromkeys(ACTIONS[verb]), names[0] if names else "", verb)
     for flag in (name for name in names if name.startswith("-")):
         pick(dict.fromkeys(FLAGS), flag, verb)
     data = [_with_files(setting) for setting in settings if setting.partition("=")[0].split(".")[0] == "data"]

@@ -364,6 +364,8 @@ def test_a_file_of_ones_own_begins_as_one_that_is_shipped(tmp_path: Path) -> Non
     own.parent.mkdir(parents=True)
     own.write_text("name: vgg  # 한글\n", encoding="utf-8")
     assert command(tmp_path, "-m", "harness", "conf", "space/vgg").stdout == own.read_text(encoding="utf-8")
+    typed = command(tmp_path, "-m", "harness", "conf", "competition=digits")
+    assert typed.returncode == 2 and typed.stdout == "" and "harness conf competition/digits" in typed.stderr
     wrong = command(tmp_path, "-m", "harness", "conf", "space/vgq")
     assert wrong.returncode == 2 and "did you mean 'space/vgg'?" in wrong.stderr
 

@@ -75,6 +75,7 @@ def test_the_archive_of_the_sources_makes_the_same_wheel(built: Path, tmp_path: 
     assert (folder / "submissions" / "example" / "model.onnx").exists() and (folder / "tune.py").exists()
 
 
+@pytest.mark.alone
 def test_the_installed_command_works_from_any_folder(environment: Path, tmp_path: Path) -> None:
     """Over 5 s: starts an interpreter three times, and measures. It is the one that was installed, with its conf/."""
     where = "import harness; print(harness.__file__)"

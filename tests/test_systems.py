@@ -24,6 +24,7 @@ def test_a_teams_way_needs_nothing_that_linux_alone_has(tmp_path: Path) -> None:
     probe = f'{sys.executable} -c \'import os; print(hasattr(os, "sched_getaffinity"), os.path.exists("/proc/stat"))\''
     assert run_line(tmp_path, probe, **lacks).stdout.split() == ["False", "False"]
     tuned = run_line(tmp_path, f"{sys.executable} {ROOT}/tune.py {SMALL}", **lacks)
+    assert following(tuned.stdout), tuned.stdout + tuned.stderr
     trained = run_line(tmp_path, f"{following(tuned.stdout)[0]} recipe.epochs=1 track=disabled", **lacks)
     packed = run_line(tmp_path, following(trained.stdout)[0], **lacks)
     judged = run_line(tmp_path, f"{following(packed.stdout)[0]} sandbox=unsafe track=disabled", **lacks)

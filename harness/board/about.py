@@ -82,19 +82,18 @@ def announce(engine: Engine, hosted: Hosted, text: str) -> tuple[Announcement, b
     if not said:
         raise HarnessError("the announcement: is empty", 'write it in quotes: announce "We begin on Monday."')
 
-    def act(connection: sa.Connection) -> bool:
+    def act(connection: sa.Connection) -> tuple[Announcement, bool]:
         _hold(connection, hosted)
         newest = _announcements(connection, hosted, 1)
         if newest and newest[0]["text"] == said:
-            return False
+            return Announcement(**newest[0]), False
         values = {"competition_id": hosted.id, "text": said, "created": database.now(connection)}
         (number,) = connection.execute(sa.insert(tables.Announcement).values(values)).inserted_primary_key
         told = {"competition": hosted.name, "announcement": number, "text": said}
         log.append(connection, ORGANISER, "announce", told)
-        return True
+        return Announcement(**_announcements(connection, hosted, 1)[0]), True
 
-    new = store.transact(engine, act)
-    return about(engine, hosted).announcements[0], new
+    return store.transact(engine, act)
 
 
 def about(engine: Engine, hosted: Hosted) -> About:

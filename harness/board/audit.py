@@ -65,7 +65,7 @@ def _read(connection: sa.Connection) -> tuple[list[LogRow], *tuple[Sequence[Any]
     sessions = connection.execute(counted).mappings().all()
     described = sa.select(Competition.handle, Description.text, Description.data_url).join(Competition)
     descriptions = connection.execute(described.order_by(Competition.id)).mappings().all()
-    told = sa.select(Announcement.id, Announcement.text).order_by(Announcement.id)
+    told = sa.select(Announcement.id, Competition.handle, Announcement.text).join(Competition).order_by(Announcement.id)
     return log.read(connection), entries, verdicts, sessions, descriptions, connection.execute(told).mappings().all()
 
 
@@ -113,8 +113,8 @@ def _descriptions(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
 
 
 def _announcements(lines: Sequence[LogRow], stored: Sequence[Any]) -> list[str]:
-    logged = {d["announcement"]: d["text"] for d in _details(lines, "announce")}
-    found = {row["id"]: row["text"] for row in stored}
+    logged = {d["announcement"]: (d["competition"], d["text"]) for d in _details(lines, "announce")}
+    found = {row["id"]: (row["handle"], row["text"]) for row in stored}
     return [
         *(f"announcement {n}: was made and is missing" for n in logged.keys() - found.keys()),
         *(f"announcement {n}: isn't in the log" for n in found.keys() - logged.keys()),

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 from harness.errors import HarnessError
 
-ADDRESS = re.compile(r"https?://[A-Za-z0-9_.-]+(:\d{1,5})?([/?#][A-Za-z0-9._~!$&'()*+,;=:@%/?#\[\]-]*)?")
+ADDRESS = re.compile(r"https?://[A-Za-z0-9_.-]+(:[0-9]{1,5})?([/?#][A-Za-z0-9._~!$&'()*+,;=:@%/?#\[\]-]*)?")
 """Whole addresses of the web: no other scheme, none that goes on from this page's, and nobody before an @."""
 LONGEST_ADDRESS = 2000
 DEEPEST = 6

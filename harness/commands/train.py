@@ -15,7 +15,7 @@ from typing import Any
 from harness import config
 from harness.errors import HarnessError
 from harness.invoked import spelt
-from harness.processors import check_threads, threads
+from harness.processors import check_threads, cores, threads
 from harness.record import names
 from harness.settings import AUTO
 from harness.torchrun import Place, place
@@ -172,13 +172,11 @@ def _threads(settings: config.Train, where: Place | None) -> int:
     if where and settings.processes not in (AUTO, str(where.world)):
         what = f"processes={settings.processes}: torchrun has started {where.world}"
         raise HarnessError(what, "leave processes= out, or start as many")
-    here = where.beside if where else 1
-    used, words = threads(settings.threads, here if settings.threads == 0 else 1)
+    # torchrun sets OMP_NUM_THREADS to 1 where nobody has: the host's processors are shared out all the same
+    used, words = threads(settings.threads or (cores() if where else 0))
     if words:
         print(words)
-    if where:
-        return where.world * (used if settings.threads == 0 else max(1, used // here))
-    return used
+    return where.world * max(1, used // where.beside) if where else used
 
 
 def _show(run: Any, folder: Path) -> None:

@@ -31,6 +31,7 @@ class Shared:
 
 def share(images: Images, path: Path) -> Shared:
     """Write the pixels to a file, which may be removed once all have mapped it."""
+    path.unlink(missing_ok=True)  # another run of the same command may have mapped what was there
     with path.open("wb") as file:
         file.write(np.ascontiguousarray(images.pixels).data)
     return Shared(path, images.pixels.shape, images.labels, images.names, images.weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,9 +89,10 @@ def _settled(entry: Any, where: str) -> dict[str, dict[str, Any]]:
 
 def _library() -> ModuleType:
     """Import albumentations: here, because that takes most of a second."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the network for a newer version
     import albumentations
+    import cv2
 
+    cv2.setNumThreads(1)  # the threads that make batches are all there are
     return albumentations
 
 

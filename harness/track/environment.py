@@ -127,9 +127,10 @@ def _check_settings() -> None:
         try:
             wandb.Settings().update_from_env_vars({name: value})
         except (ValueError, wandb.errors.Error) as e:  # pydantic's, which is W&B's affair, is a ValueError
-            raise HarnessError(
-                f"{name}={value}: W&B refuses it: {reason(e)}", f"set another {name}, or unset it"
-            ) from e
+            fix = f"set another {name}, or unset it"
+            if "KEY" in name or "TOKEN" in name or "@" in value:  # a log must not keep it
+                raise HarnessError(f"{name}=...: W&B refuses it, a blank at an end included", fix) from e
+            raise HarnessError(f"{name}={value}: W&B refuses it: {reason(e)}", fix) from e
 
 
 def reason(e: Exception) -> str:

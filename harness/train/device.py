@@ -18,8 +18,7 @@ Source: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instru
 def device_of(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `mps` into a device; `auto` takes a CUDA card where there is one, else the CPU.
 
-    `mps`, the graphics of a Mac, is taken by its name alone: it lacks operators. On CUDA, what is left in float32 is
-    multiplied as TF32 where the card has it.
+    `mps`, the graphics of a Mac, is taken by its name alone: it lacks operators.
 
     Raises:
         HarnessError: there is no such device here.
@@ -30,9 +29,13 @@ def device_of(name: str) -> torch.device:
     if name not in here:
         allowed = ", ".join(["auto", *here]) + ("" if "cuda" in here else " (no CUDA device is seen here)")
         raise HarnessError(f"device={name}: not available; allowed: {allowed}", "use device=auto")
-    if name == "cuda":
-        torch.set_float32_matmul_precision("high")  # convolutions are TF32 by default, products of matrices aren't
     return torch.device(name)
+
+
+def allow_tf32(device: torch.device) -> None:
+    """Multiply what is left in float32 as TF32 on CUDA cards that have it, in this process."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # convolutions are TF32 by default, products of matrices aren't
 
 
 def half(capability: tuple[int, int]) -> str:

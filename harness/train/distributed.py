@@ -33,7 +33,7 @@ STOP_S = 30.0
 AGAIN = "run the same command again: it goes on from its last checkpoint"
 
 
-class Parted(ConnectionError):
+class Parted(RuntimeError):
     """Another process of the group is gone."""
 
 
@@ -69,7 +69,7 @@ def numbers(threads: int, batch: int, device: torch.device) -> list[int]:
     One a GPU. On CPUs those that use most of the threads, and of these the most processes: one thread each needs no
     barrier within a layer.
     """
-    most = torch.cuda.device_count() if device.type == "cuda" else threads
+    most = {"cpu": threads, "cuda": torch.cuda.device_count()}.get(device.type, 1)  # gloo takes no other's tensors
     allowed = range(1, max(1, min(most, batch // LEAST_SHARE)) + 1)
     used = {number: number if device.type == "cuda" else number * (threads // number) for number in allowed}
     best = max(allowed, key=lambda number: (used[number], number))
@@ -82,8 +82,11 @@ def check_number(asked: int, batch: int, device: torch.device, beside: int) -> N
     Raises:
         HarnessError: the batch has fewer images, or the host fewer GPUs.
     """
-    if asked > batch:
-        raise HarnessError(f"processes={asked}: a batch has {batch} images", f"set {batch} or fewer, or a larger batch")
+    if asked > 1 and device.type not in ("cpu", "cuda"):
+        raise HarnessError(f"processes={asked}: several can't share device={device.type}", "set processes=1")
+    if asked > 1 and 2 * asked > batch:  # batch norm needs two
+        what = f"processes={asked}: each needs 2 images of a batch, which has {batch}"
+        raise HarnessError(what, f"set {max(1, batch // 2)} or fewer, or a larger batch")
     if device.type == "cuda" and beside > (gpus := torch.cuda.device_count()):
         raise HarnessError(f"processes={asked}: {beside} on this host, which has {gpus} GPUs", "start one a GPU")
 
@@ -122,11 +125,11 @@ def started(
     """
     context, kills = multiprocessing.get_context("spawn"), oom_kills()  # fork breaks torch's and W&B's threads
     others: list[BaseProcess] = []
+    waiting: list[Connection] = []
     over = threading.Event()
     guard = threading.Thread(target=_guard, args=(others, over, kills, fix), daemon=True)
     meeting.unlink(missing_ok=True)
     try:
-        waiting = []
         for number in range(1, processes):
             ready, theirs = context.Pipe(duplex=False)
             job = (number, processes, device, work, meeting, os.getpid(), theirs)
@@ -146,7 +149,10 @@ def started(
             other.join(STOP_S)
     except (Parted, RuntimeError) as e:
         _relieve(guard, over)
-        if said := _dead(others, kills):
+        said = _dead(others, kills)
+        if mistake := next(filter(None, map(_mistake, waiting)), None):
+            raise mistake from e
+        if said:
             raise HarnessError(said, fix) from e
         raise
     finally:
@@ -211,6 +217,9 @@ def _other(
             work(number)
     except Parted:  # the first one says who is gone
         pass
+    except HarnessError as e:  # a user's mistake: the first one says it, once
+        ready.send((e.what, e.fix))
+        sys.exit(2)
 
 
 def _heard(ready: Connection) -> None:
@@ -218,6 +227,14 @@ def _heard(ready: Connection) -> None:
         ready.recv()
     except EOFError as e:
         raise Parted("it ended before it began") from e
+
+
+def _mistake(ready: Connection) -> HarnessError | None:
+    """Return what a user did wrong by another process's account, if it has ended so."""
+    try:
+        return HarnessError(*ready.recv()) if ready.poll() else None
+    except EOFError:
+        return None
 
 
 def _dead(others: list[BaseProcess], kills: int) -> str:

@@ -24,6 +24,7 @@ from harness.measure.machine import versions
 from harness.measure.process import PATIENCE_S, predict
 from harness.measure.quality import macro_f1
 from harness.measure.result import result
+from harness.processors import cores
 from harness.record import files, run_folder
 from harness.record.candidate import Candidate
 from harness.record.journal import Journal
@@ -293,7 +294,10 @@ def _looking(plan: Plan, how: Preprocessing, precision: Precision) -> Callable[[
     def look(epoch: Epoch) -> dict[str, float]:
         if epoch.number not in looks:
             return {}
+        each = torch.get_num_threads()
+        torch.set_num_threads(min(plan.threads, cores()))  # the other processes wait meanwhile
         found = predict_in_memory(epoch.model, pixels, how, precision)
+        torch.set_num_threads(each)
         return {"f1": macro_f1(part.labels, found, len(plan.dataset.classes))}
 
     return look

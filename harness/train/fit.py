@@ -22,8 +22,9 @@ from harness.data.prepare import Preprocessing
 from harness.data.split import Images
 from harness.errors import HarnessError
 from harness.record.recipe import Recipe
+from harness.seed import derive
 from harness.train import checkpoint
-from harness.train.device import operators_of
+from harness.train.device import allow_tf32, operators_of
 from harness.train.distributed import summed, told
 from harness.train.heap import keep
 from harness.train.optimizers import SCHEDULES, optimizer_of
@@ -95,6 +96,7 @@ def fit(
     _check_shares(min(recipe.batch, len(images)), world)
     transforms.tried(how.transforms, images.pixels.shape[1])
     keep()
+    allow_tf32(device)
     STARTS[recipe.start](model, images.pixels, preprocessing)
     if world > 1:  # another host's arithmetic may differ in the last bit
         model.load_state_dict(told(model.state_dict()))
@@ -115,6 +117,7 @@ def fit(
     for epoch in range(first, last):
         start, total = time.perf_counter(), 0.0
         model.train()
+        torch.manual_seed(derive(seed, "dropout", epoch, rank))  # a resumed run drops what an uninterrupted one does
         shares = batches(
             images.pixels, images.labels, how, recipe.batch, seed, epoch, rank, world, images.weights,
             threads=torch.get_num_threads(),
@@ -162,7 +165,7 @@ def _loss(
 
 
 def _check_shares(images: int, world: int) -> None:
-    if images < world:
+    if world > 1 and images < 2 * world:  # batch norm needs two
         raise HarnessError(f"recipe.batch: {images} images a batch for {world} processes", "set a larger recipe.batch")
 
 

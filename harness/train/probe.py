@@ -139,6 +139,9 @@ class Trainee:
         self.handicap = 1.0 if plan.dtype == "float32" else WORTH
         self.times: dict[int, list[float]] = {}
         self._net = plan.place(copy.deepcopy(model)).train()
+        for module in self._net.modules():
+            if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+                module.eval()  # two draws never agree
         self._image_s = 0.0  # in the last step
 
     def step(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -185,8 +188,10 @@ def _rung(left: list[Trainee], images: torch.Tensor, end: float) -> bool:
         if not first and not one.fits(images, end):
             return _forgotten(left, count)
         found = one.step(images)
-        wanted = found if one.plan == PLAIN else wanted
-        one.agrees = one.agrees if wanted is None else agree(found, wanted)
+        if one.plan == PLAIN:
+            wanted = found
+        elif wanted is not None:
+            one.agrees = agree(found, wanted)
     least, most = ROUNDS
     for turn in range(most):
         for one in left[:: -1 if turn % 2 else 1]:
@@ -208,5 +213,6 @@ def agree(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
     """Say whether a plan computes what float32 does, but for rounding."""
     off = (found[0] - wanted[0]).abs().mean() / (wanted[0].std() + 1e-6)
     pairs = zip(found[1:], wanted[1:], strict=True)
-    worst = min(F.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs if b.norm() > 0)
+    alike = [F.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs if b.norm() > 0]
+    worst = min(alike, default=torch.tensor(1.0))  # none where the loss is no number: that is for the training to say
     return bool(off < AGREE and worst > ALIGNED)  # a NaN fails both

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from harness.board import picks, teams
 from harness.board.about import About
+from harness.board.about import about as all_said
 from harness.board.teams import LONGEST_URL
 from harness.web import views
 from harness.web.declined import Problem
@@ -57,7 +58,7 @@ def competition(here: Here) -> views.Rules:
 @router.get("/about")
 def about(here: Here) -> About:
     """What the organiser says: a description and announcements, in Markdown, and where the data are."""
-    return views.told(here.engine, here.hosted())
+    return all_said(here.engine, here.hosted())
 
 
 @router.get("/standings")

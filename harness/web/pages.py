@@ -58,7 +58,7 @@ def table(here: Here, board: views.Which | None = None) -> Response:
 def organisers(here: Here, request: Request) -> Response:
     """Show what the organiser says."""
     hosted = here.hosted()
-    return render(request, "about", hosted, told=views.told(here.engine, hosted))
+    return render(request, "about", hosted, told=about.about(here.engine, hosted))
 
 
 @router.get("/rules")

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from harness.board import about, entries, queue, queue_stats, quota, standings, teams
-from harness.board.about import About
+from harness.board import entries, queue, queue_stats, quota, standings, teams
 from harness.board.competitions import Hosted
 from harness.board.entries import EntryView
 from harness.board.standings import Place
@@ -189,11 +188,6 @@ def rules(hosted: Hosted) -> Rules:
         predictions_bytes=limits.predictions_bytes, manifest_bytes=limits.manifest_bytes, wall_s=limits.wall_s,
         memory_mb=limits.memory_mb, opens=hosted.opens, closes=hosted.closes, now=hosted.now, terms=hosted.terms,
     )  # fmt: skip
-
-
-def told(engine: Engine, hosted: Hosted) -> About:
-    """Tell what the organiser says: the description, where the data are, and announcements."""
-    return about.about(engine, hosted)
 
 
 def shown(hosted: Hosted, which: Which | None = None) -> Which:

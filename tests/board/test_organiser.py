@@ -178,7 +178,9 @@ def test_an_organiser_describes_and_announces(
     assert "announcement 1 stood already" in said(capsys, "announce", "The target is F1=0.9, see <https://x.org/?a=b>")
     second = told(capsys, "announce", "key=value", "competition=digits")
     assert (second["id"], second["text"], second["new"]) == (2, "key=value", True)
-    rows = told(capsys, "log", "last=5")
+    long = told(capsys, "announce", "가" * 100)  # more bytes than a file's name may have
+    assert (long["id"], long["text"]) == (3, "가" * 100)
+    rows = told(capsys, "log", "last=6")[:-1]
     assert [row["action"] for row in rows] == [*["describe"] * 3, *["announce"] * 2]
     assert rows[-1]["detail"]["text"] == "key=value" and rows[-1]["actor"] == "organiser"
     assert "the log is whole" in said(capsys, "audit")
@@ -201,7 +203,7 @@ def test_an_organiser_describes_and_announces(
         (["competition", "describe", "fine.md", "competition=digts"], "competition=digts: not in this database"),
         (["announce"], "announce: given nothing; allowed: one text"),
         (["announce", "two", "words"], "announce: given 'two', 'words'; allowed: one text\n.*in quotes"),
-        (["announce", "competition=digits"], "given nothing; allowed: one text"),
+        (["announce", "competition=digits"], r"given nothing; allowed: one text \('competition=digits' is a setting"),
         (["announce", "x", "competitoin=digits"], "given 'x', 'competitoin=digits'; allowed: one text"),
         (["announce", "fine.md"], "announce fine.md: is a file; allowed: the text itself"),
         (["announce", " "], "the announcement: is empty"),

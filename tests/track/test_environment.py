@@ -153,6 +153,14 @@ def test_what_wandb_would_refuse_is_one_error_before_the_first_trial(tmp_path: P
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.parametrize(("name", "secret"), [("API_KEY", "k" * 40), ("BASE_URL", "https://me:secretword@")])
+def test_a_secret_that_wandb_refuses_is_not_printed(tmp_path: Path, name: str, secret: str) -> None:
+    """Logs keep what is printed."""
+    done = in_process.command(tmp_path, "tune.py", "storage.url=sqlite:///x.db", **{f"WANDB_{name}": f"{secret} \n"})
+    assert done.returncode == 2 and f"error: WANDB_{name}=...: W&B refuses it" in done.stderr
+    assert secret not in done.stderr and "secretword" not in done.stderr
+
+
 def test_online_without_a_key_is_said_at_once_and_goes_on_offline(capsys: pytest.CaptureFixture) -> None:
     """With the line that sends it later; nothing is asked of the network."""
     assert settled("online", "runs/s/*") == "offline"

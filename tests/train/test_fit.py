@@ -69,6 +69,20 @@ def test_a_stopped_run_ends_like_one_that_was_not(tmp_path: Path, ema: float, ho
     assert same(straight, resumed)
 
 
+def test_a_stopped_run_drops_what_one_that_was_not_dropped(tmp_path: Path):
+    """Whatever else has been drawn in its process."""
+
+    def run(**how):
+        torch.rand(len(how) + 1)
+        net = torch.nn.Sequential(network(), torch.nn.Dropout(0.5))
+        return train(few(96), Recipe(epochs=3, batch=32), net, **how)
+
+    straight, saved = run(), tmp_path / "checkpoint.pt"
+    with pytest.raises(Stop):
+        run(save_to=saved, on_epoch=stop_at(2))
+    assert same(straight, run(save_to=saved))
+
+
 def test_a_stopped_run_sees_the_transforms_of_one_that_was_not(tmp_path: Path):
     """The same weights to the last bit; without the transforms they are others."""
     how = Augment(1, 9, transforms=[{"ColorJitter": {"p": 0.8}}, "RandomResizedCrop", {"GaussNoise": {"p": 0.5}}])

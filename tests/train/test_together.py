@@ -242,10 +242,13 @@ def test_as_many_processes_as_use_the_threads_where_each_has_32_images(threads: 
 
 
 def test_more_processes_than_images_of_a_batch_are_refused() -> None:
-    """One of them would have nothing to learn from."""
-    check_number(8, 8, CPU, 8)
-    with pytest.raises(HarnessError, match="processes=9: a batch has 8 images"):
-        check_number(9, 8, CPU, 9)
+    """Batch norm needs two of each; and a Mac's graphics are no processes' to share."""
+    check_number(4, 8, CPU, 4)
+    with pytest.raises(HarnessError, match="processes=5: each needs 2 images of a batch, which has 8"):
+        check_number(5, 8, CPU, 5)
+    with pytest.raises(HarnessError, match="several can't share device=mps"):
+        check_number(2, 8, torch.device("mps"), 2)
+    assert numbers(4, 128, torch.device("mps")) == [1]
 
 
 def test_the_memory_of_a_step_counts_each_process() -> None:
