@@ -70,17 +70,19 @@ PAGES = {
             ),
             ("trial=best", "best, best_f1, best_under_ms=MS, or a trial's number"),
             ("recipe.epochs=60", "1 to 100,000"),
-            ("recipe.lr=null", "learning rate, above 0; null keeps the candidate's, as with the next ones"),
-            ("recipe.batch=null", "2 to 65,536"),
-            ("augment.m=null", "strength of RandAugment, 0 to 30; augment.n|flip|crop|cutout likewise"),
             (
-                "augment.transforms=null",
-                "albumentations' own, such as '[HorizontalFlip, ColorJitter]'; augment.place=before|after",
+                "recipe.lr=null",
+                "learning rate, above 0; null keeps the candidate's; recipe.batch likewise, 2 to 65,536",
+            ),
+            (
+                "augment.m=null",
+                "strength of RandAugment, 0 to 30; augment.n|flip|crop|cutout likewise, and "
+                "augment.transforms='[HorizontalFlip, ColorJitter]', albumentations' own",
             ),
             ("hold_out=true", "holds the validation part out and tells its F1; false learns from it too: the last run"),
             ("weights=", "begin with a run's weights.pt"),
             ("processes=auto", "auto, or 1 to 1,024, which train together and share threads and batches"),
-            ("device=auto", "auto, cpu, cuda, cuda:1"),
+            ("device=auto", "auto, cpu, cuda, mps"),
             STORAGE,
         ),
         (

@@ -231,7 +231,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*TRAIN, "study=ours", lite], "study=ours: no such study"),
         ([*SUBMIT, "name=x"], "no run given"),
         ([*SUBMIT, "run=/nowhere", "name=x"], "/nowhere: no finished run there"),
-        ([*VERB, "bord"], "unknown 'bord'; allowed: audit, backup, competition, conf, db, front, log"),
+        ([*VERB, "bord"], "unknown 'bord'; allowed: announce, audit, backup, competition, conf, db, front, log"),
         ([*VERB, "standings", f"board.url={SERVER}"], "board.url=postgresql+psycopg://u:***@127.0.0.1:1/x"),
     ]
 

@@ -39,7 +39,7 @@ def words(folder: Path, runs: str, *more: str) -> list[str]:
 
 def begin(*command: str) -> subprocess.Popen[str]:
     """Start a command of this Python's."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     return subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -188,6 +188,12 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+def leave_once_met(met: Path, code: int) -> None:
+    """Fail when the first process is in the group, too."""
+    wait_until(met.exists)
+    leave(code)
+
+
 class Ended:
     """What can't even arrive at another process."""
 
@@ -210,14 +216,17 @@ def test_one_that_fails_is_named_with_its_code(work: Callable[[int], object], tm
 
 DEAF = """
 import sys, threading
+from functools import partial
 sys.path.insert(0, sys.argv[2])
 import torch
 from pathlib import Path
-from test_together import leave
+from test_together import leave_once_met
 from harness.train import distributed
 distributed.NOTICE_S = 0.1
 if __name__ == "__main__":
-    with distributed.started(2, torch.device("cpu"), leave, Path(sys.argv[1])):
+    met = Path(sys.argv[1]).with_name("met")
+    with distributed.started(2, torch.device("cpu"), partial(leave_once_met, met), Path(sys.argv[1])):
+        met.touch()
         threading.Event().wait()
 """
 

@@ -287,7 +287,6 @@ def test_an_announcement_whose_answer_was_lost_is_made_once(staged: Staged, monk
     ("statement", "wrong"),
     [("UPDATE announcements SET text = 'Dinner'", "announcement 1: was changed"),
      ("DELETE FROM announcements", "announcement 1: was made and is missing"),
-     ("UPDATE announcements SET competition_id = 2", "announcement 1: was made and is missing"),
      ("INSERT INTO announcements VALUES (9, 1, 'x', 1.0)", "announcement 9: isn't in the log"),
      ("UPDATE descriptions SET text = 'y'", "description of pets: isn't what the log says"),
      ("UPDATE descriptions SET data_url = 'https://evil.org'", "description of pets: isn't what the log says"),
