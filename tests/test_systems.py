@@ -14,6 +14,7 @@ SMALL = "proxy.epochs=1 proxy.images=300 study.trials=1 track=disabled"
 NO_LINUX = f"{ROOT}/tests/no_linux:{ROOT}"
 
 
+@pytest.mark.alone
 def test_a_teams_way_needs_nothing_that_linux_alone_has(tmp_path: Path) -> None:
     """Over 5 s: a search, a training, an entry and its verdict, in real processes whose Python lacks Linux' own calls.
 

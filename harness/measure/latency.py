@@ -271,5 +271,5 @@ def robust_mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
         heavy = weights * np.minimum(1.0, far / np.maximum(abs(values - middle), 1e-12))
         middle = np.average(values, weights=heavy)
     error = np.sqrt((heavy**2 * (values - middle) ** 2).sum() * len(values) / (len(values) - 1))
-    error /= weights[abs(values - middle) <= far].sum()
+    error /= weights[abs(values - middle) <= far].sum() or heavy.sum()
     return float(middle), float(error)

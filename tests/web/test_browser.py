@@ -116,7 +116,7 @@ def test_a_team_submits_waits_sees_its_rank_and_picks(day: Day) -> None:
     page = day.page()
     day.upload(page)
     page.get_by_text("Received.").wait_for()
-    assert re.search(r"/entries/\d+$", page.url)  # reloading doesn't send it again
+    page.wait_for_url(re.compile(r"/entries/\d+$"))  # reloading doesn't send it again
     page.locator("#status").get_by_text(re.compile("Rank 1 on the board|refused")).wait_for(timeout=JUDGED_MS)
     assert page.locator("#say").inner_text().startswith("judged")  # a screen reader was told
     page.get_by_role("link", name="Board").click()
