@@ -40,6 +40,7 @@ def peak_mb() -> float:
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
+@pytest.mark.alone  # what other tests leave in a process that is at its peak would count, too
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_by_its_rule(name: str) -> None:
     """In bounded time and memory; the message names the file and says what to do."""
@@ -50,7 +51,7 @@ def test_a_hostile_file_is_refused_by_its_rule(name: str) -> None:
     assert refused.value.reason == reason, refused.value
     assert refused.value.what.startswith("m.onnx: ") and refused.value.what.isprintable() and refused.value.fix
     assert cpu_s() - begin < MOST_S
-    assert peak_mb() <= max(had + 100, MOST_MB)  # a process at its peak already may need a little more
+    assert peak_mb() <= max(had, MOST_MB)
 
 
 def test_a_machine_that_is_too_busy_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
