@@ -20,6 +20,7 @@ from harness.measure.host_state import Best
 from harness.measure.latency import LOW, Latency
 from harness.measure.lock import alone
 from harness.measure.machine import steal_s
+from harness.measure.pinning import away_from
 from harness.measure.process import NOISY, PATIENCE_S, latency_of, say_waiting
 from harness.sandbox.remote import RUNNER, Remote
 
@@ -27,12 +28,13 @@ BATCH_S = 0.001
 """More than twice a trial's: a batch follows a sleep, and the shorter it is, the slower its runs."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
+WARM_S = 0.001
+"""Of runs that don't count before each batch: who was away for the other's batch has lost the caches, the shared ones,
+too, which only the fourth run has back."""
 MOST_RUNS = 128
 """In a batch, of a network that takes no time, or says so."""
 SIZED = 5
-"""Runs that tell how many make a batch."""
-BLANKS = 15
-"""Round trips without a run, of which the median is taken off every batch."""
+"""Trips of one run and of a batch that tell what a run takes, and what a trip does."""
 ROUNDS = 6
 """Batches of each kind of image in an audit."""
 RULER = 64
@@ -73,8 +75,8 @@ def measure(duel: Duel, seconds: float, patience_s: float = PATIENCE_S) -> tuple
     """Time an entry beside the reference network, by turns, each on images that its process has never seen.
 
     The loop is `measure.paired_timing`'s, as for a trial. Each batch of runs is asked for over a pipe, and this reads
-    the other's CPU clock before and after; what a round trip without a run takes is taken off. The rulers run in the
-    reference's process, which can be trusted and is pinned to the same processor.
+    the other's CPU clock before and after; what a trip takes beyond its runs, `Side.start_ms`, is taken off. The rulers
+    run in the reference's process, which can be trusted and is pinned to the same processor.
 
     seconds: about the most it takes, its sandboxes' start included. patience_s: beyond that, to wait for a time when
     nothing else shares the processor. Whether the machine was quiet enough is left to `measure.process.check_quiet`,
@@ -102,11 +104,12 @@ def _timed(duel: Duel, seconds: float, patience_s: float, of: str, waited_s: flo
     def process(_: float, patience_s: float) -> dict:
         with duel.ruler.opened() as reference, duel.entrant.opened() as model:
             say = partial(say_waiting, str(duel.entrant.model), patience_s)
-            clean_s = paired_timing.wait_for_clean(
-                reference.rulers, lambda: _interruptions(reference.pid), best, patience_s, say
-            )
-            before = steal_s(), time.perf_counter()
-            loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
+            with away_from(model.pid):
+                clean_s = paired_timing.wait_for_clean(
+                    reference.rulers, lambda: _interruptions(reference.pid), best, patience_s, say
+                )
+                before = steal_s(), time.perf_counter()
+                loads, witness = _session(duel, model, reference, time.time() + SESSION_S)
             witnesses.append(witness)
             cpu_s = (model.cpu_ns() + reference.cpu_ns()) / 1e9
             interrupted = _interruptions(model.pid) + _interruptions(reference.pid)
@@ -129,11 +132,9 @@ def _session(duel: Duel, model: Remote, reference: Remote, until: float) -> tupl
     """Time both in their fresh processes, then audit the entry's."""
     random = np.random.default_rng()
     noise = random.standard_normal((RULER, 3, duel.reference_side, duel.reference_side), dtype=np.float32)
-    reference.load()
-    blank = _blank(reference)
     order = chain(random.permutation(len(duel.private)), count(len(duel.private)))
-    mine = Side(model, duel.private, duel.entrant.threads, blank, order)
-    ruler = Side(reference, noise, duel.entrant.threads, blank, cycle(range(RULER)))
+    mine = Side(model, duel.private, duel.entrant.threads, order)
+    ruler = Side(reference, noise, duel.entrant.threads, cycle(range(RULER)))
     loads = paired_timing.loads(
         lambda least_s: [mine.warm(least_s), ruler.warm(least_s)],
         ruler.rulers,
@@ -153,13 +154,6 @@ def _session(duel: Duel, model: Remote, reference: Remote, until: float) -> tupl
     return loads, witness
 
 
-def _blank(remote: Remote) -> tuple[float, float]:
-    """Return the CPU and wall ms of a round trip without a run."""
-    remote.images(np.zeros((1, 3, 1, 1), dtype=np.float32))
-    trips = np.median([remote.time(0, 0) for _ in range(BLANKS)], axis=0)
-    return float(trips[0]), float(trips[1])
-
-
 def _by_kind(mine: Side, plain: np.ndarray, random: np.random.Generator) -> tuple[dict[str, float], list, list]:
     """Time batches of each kind of image by turns: ms of one, by kind; the test images' positions and their logits."""
     order = random.permutation(len(plain))
@@ -173,7 +167,7 @@ def _by_kind(mine: Side, plain: np.ndarray, random: np.random.Generator) -> tupl
             "same": mine.take(1)[0],
         }
         for kind in KINDS if number % 2 else reversed(KINDS):
-            spent_ms = mine.timed(images[kind])[mine.threads > 1] - mine.blank[mine.threads > 1]
+            spent_ms = mine.timed(images[kind])[mine.threads > 1] - mine.start_ms[mine.threads > 1]
             ms[kind].append(max(spent_ms, 1e-6) / mine.size)
             if kind == "plain":
                 shown.append(len(mine.images) + here)
@@ -185,12 +179,14 @@ def _outside(mine: Side, ruler: Side) -> float:
     """Return the entry's CPU time outside its runs, beyond what the protocol takes, as a share of all.
 
     What the protocol takes is seen in the reference's process, which can be trusted: what it needed for its own
-    batches, and how much more or less for the bytes of the entry's.
+    batches and their start, and how much more or less for the bytes of the entry's. So who makes its trips of one run
+    long, to have much taken off its batches, has worked outside.
     """
     shown_ms = [np.median([_shown_ms(ruler.remote, s.images[: s.size]) for _ in range(ROUNDS)]) for s in (mine, ruler)]
-    protocol_ms = np.mean(ruler.outside_ms) + shown_ms[0] - shown_ms[1]
-    inside_ms = np.mean(mine.inside, axis=0)[0] - mine.blank[0]
-    return outside_share(float(inside_ms), float(np.mean(mine.outside_ms) - protocol_ms))
+    protocol_ms = np.mean(ruler.outside_ms) + np.mean(ruler.starts_ms) + shown_ms[0] - shown_ms[1]
+    outside_ms = np.mean(mine.outside_ms) + np.mean(mine.starts_ms)
+    inside_ms = np.mean(mine.inside, axis=0)[0] - np.mean(mine.starts_ms)
+    return outside_share(float(inside_ms), float(outside_ms - protocol_ms))
 
 
 def _shown_ms(remote: Remote, images: np.ndarray) -> float:
@@ -217,16 +213,19 @@ class Side:
     """A network in its process: what is shown to it, and what was noted of it (CPU and wall time in ms).
 
     order: positions of images not shown yet; beyond the last they are shown again, altered. size: runs in a batch.
-    each_s: what one takes, about.
+    each_s: what one takes, about. start_ms: what a trip takes beyond its runs: the round trip, and that who has slept
+    finds everything cold, a fiftieth of a millisecond for the smallest network and a tenth for one of many weights.
+    starts_ms: of CPU, after each load.
     """
 
     remote: Remote
     images: np.ndarray
     threads: int
-    blank: tuple[float, float]
     order: Iterator[int]
     size: int = 1
     each_s: float = BATCH_S
+    start_ms: tuple[float, float] = (0.0, 0.0)
+    starts_ms: list[float] = field(default_factory=list)
     seen_ms: float = 0.0
     inside: list[tuple[float, float]] = field(default_factory=list)
     outside_ms: list[float] = field(default_factory=list)
@@ -239,9 +238,14 @@ class Side:
         self.remote.images(self.take(8)[0])
         number = count()
         clock = time.perf_counter_ns if self.threads > 1 else self.remote.cpu_ns
-        paired_timing.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
-        took_ms = np.median([self.remote.time(next(number), 1)[self.threads > 1] for _ in range(SIZED)])
-        self.each_s = max((took_ms - self.blank[self.threads > 1]) / 1e3, BATCH_S / MOST_RUNS)
+        about_s = paired_timing.warm_up(lambda: self.remote.run(next(number), 1), clock, least_s)
+        more = min(MOST_RUNS, max(1, round(BATCH_S / about_s)))
+        trips = [(self.remote.time(next(number), 1), self.remote.time(next(number), 1 + more)) for _ in range(SIZED)]
+        one, many = np.median(trips, axis=0)
+        each_ms = (many - one) / more
+        self.start_ms = tuple(np.maximum(one - each_ms, 0.0).tolist())
+        self.starts_ms.append(self.start_ms[0])
+        self.each_s = max(each_ms[int(self.threads > 1)] / 1e3, BATCH_S / MOST_RUNS)
         self.size = max(1, round(BATCH_S / self.each_s))
         self.seen_ms = self._cpu_ms()
         return self.batch
@@ -259,8 +263,8 @@ class Side:
         self.inside.append((spent_ms, wall_ms))
         self.outside_ms.append(idle_ms + now_ms - self.seen_ms - spent_ms)
         self.seen_ms = now_ms
-        pairs = zip((spent_ms, wall_ms), self.blank, strict=True)
-        each = [round(max(ms - blank, 0.01 * ms) / self.size, 6) for ms, blank in pairs]
+        pairs = zip((spent_ms, wall_ms), self.start_ms, strict=True)
+        each = [round(max(ms - start, 0.01 * ms) / self.size, 6) for ms, start in pairs]
         return each[self.threads > 1], each[1], broken
 
     def rulers(self) -> tuple[float, float]:
@@ -272,10 +276,10 @@ class Side:
     def timed(self, images: np.ndarray, warm_s: float = 0.0) -> tuple[float, float]:
         """Run another image uncounted, for the other network has just had the caches; then show these and time them.
 
-        warm_s: for about how long; once at least.
+        warm_s: for about how long at least; `WARM_S` and once at least.
         """
         self.remote.images(self.take(1)[0])
-        self.remote.run(0, max(1, round(warm_s / self.each_s)))
+        self.remote.run(0, max(1, round(max(warm_s, WARM_S) / self.each_s)))
         self.seen_ms = self._cpu_ms()
         self.remote.images(images)
         return self.remote.time(0, self.size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.processors import ROOT, given, listed
@@ -45,6 +47,24 @@ def choose(
     turns = range(max(map(len, free), default=0))  # a second thread on a core only when each core has one
     order = [mine[turn] for turn in turns for mine in free if turn < len(mine)]
     return sorted(order[:threads])
+
+
+@contextmanager
+def away_from(pid: int) -> Iterator[None]:
+    """Keep the calling thread off the processors of a process that it asks and waits for, where it may use others.
+
+    A system likes to wake who is answered where the answer was made; there its turns empty the caches that the next
+    answer needs. What is started meanwhile is kept off them, too.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, mine - os.sched_getaffinity(pid) or mine)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def siblings(allowed: Sequence[int], root: Path = ROOT) -> dict[int, tuple[int, ...]]:

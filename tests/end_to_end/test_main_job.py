@@ -24,6 +24,7 @@ from harness.sandbox.sandbox import own
 
 # Small enough for two cores, large enough that every part of the way is walked.
 SEARCH = ["study.name=ours", "study.trials=4", "workers=2", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5"]
+BUSY = "measure.patience_s=5"  # other tests share the processors: waiting for a quiet time is in vain
 COURSE = """
 input_channel: 3
 depth_multiple: 1.0
@@ -70,13 +71,13 @@ def board(folder: Path) -> list[str]:
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """The whole way once, by the lines that each step prints for the next; about 40 s on two quiet cores."""
     folder = tmp_path_factory.mktemp("job")
-    tuned = run(folder, "tune.py", *SEARCH, *places(folder)).stdout
-    (train, *_), short = following(tuned), "recipe.epochs=5 track=offline"
+    tuned = run(folder, "tune.py", *SEARCH, BUSY, *places(folder)).stdout
+    (train, *_), short = following(tuned), f"recipe.epochs=5 track=offline {BUSY}"
     pack, again = following(run_line(folder, f"{train} {short}").stdout)
     assert "hold_out=false" in again
     packed = run_line(folder, f"{pack} name=first submissions={folder}/sub").stdout
     (score,) = following(packed)
-    judged = run_line(folder, f"{score} {shlex.join(board(folder))} track=offline --json")
+    judged = run_line(folder, f"{score} {shlex.join(board(folder))} track=offline {BUSY} --json")
     return Job(folder, tuned, packed, json.loads(judged.stdout))
 
 

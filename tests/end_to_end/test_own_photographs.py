@@ -11,7 +11,7 @@ from harness.record import run_folder
 from tests.data.test_tree import KINDS, noise, tree
 from tests.in_process import ROOT, run
 
-FAST = ("competition=digits", "latency_s=0.05", "track=disabled")
+FAST = ("competition=digits", "latency_s=0.05", "measure.patience_s=5", "track=disabled")
 
 
 @pytest.fixture

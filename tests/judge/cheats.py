@@ -240,6 +240,7 @@ PROGRAMS = {
     "Behind": ("run", "outside"),  # the strict sandbox lets it have no thread
     "Crowd": ("load", "threads"),
     "Sleepless": ("outside",),
+    "Slow": ("outside",),
     "Burning": ("load", "threads", "outside"),
     "Constant": ("outputs",),
     "Fewer": ("outputs",),
