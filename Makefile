@@ -44,7 +44,7 @@ test: setup      ## all tests that need no network and no accelerator
 	@# and come first: what they compile is there when several would each compile it
 	@failed=0; \
 	$(BIN)/python -m pytest -m "alone and not chaos" || failed=$$?; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos and not alone" || failed=$$?; \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not chaos and not alone" || failed=$$?; \
 	exit $$failed
 
 chaos: setup     ## workers and judges killed by the hundred on each database, attacks on the sandbox, cheats (long)
