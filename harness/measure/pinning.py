@@ -60,7 +60,11 @@ def away_from(pid: int) -> Iterator[None]:
         yield
         return
     mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, mine - os.sched_getaffinity(pid) or mine)
+    try:
+        theirs = os.sched_getaffinity(pid)
+    except ProcessLookupError:  # it has died, which who waits for it will hear
+        theirs = set()
+    os.sched_setaffinity(0, mine - theirs or mine)
     try:
         yield
     finally:

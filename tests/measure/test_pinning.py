@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.pinning import busy, choose, chosen, shares, siblings, ticks
+from harness.measure.pinning import away_from, busy, choose, chosen, shares, siblings, ticks
 
 NEXT = {n: (n - n % 2, n - n % 2 + 1) for n in range(8)}
 """Four cores whose two threads have numbers next to each other, as in most clouds."""
@@ -149,3 +149,21 @@ def busy_now() -> dict[int, float]:
     before = ticks()
     time.sleep(0.2)
     return busy(before, ticks())
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is nowhere else to be")
+def test_who_waits_for_a_process_keeps_off_its_processors() -> None:
+    """Until it is over, whatever becomes of it; who has no others stays, and one that has died is nowhere."""
+    mine = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        os.sched_setaffinity(other.pid, {max(mine)})
+        with pytest.raises(KeyError), away_from(other.pid):
+            assert os.sched_getaffinity(0) == mine - {max(mine)}
+            raise KeyError
+        os.sched_setaffinity(other.pid, mine)
+        with away_from(other.pid):
+            assert os.sched_getaffinity(0) == mine
+        other.communicate(b"\n")
+    with away_from(other.pid):
+        assert os.sched_getaffinity(0) == mine
+    assert os.sched_getaffinity(0) == mine
