@@ -30,7 +30,7 @@ from harness.submission import predictions
 pytestmark = pytest.mark.alone
 EXAMPLE = Path(__file__).resolve().parents[2] / "submissions" / "example"
 TAKEN = Path(__file__).with_name("taken.py")
-SHORT = [cheats.int8, cheats.depthwise, cheats.table, cheats.idle_on_noise, "Lazy", "Constant"]
+SHORT = [cheats.int8, cheats.depthwise, cheats.table, cheats.idle_on_noise, "Lazy", "Slow", "Constant"]
 """Of each kind; all of them are in the long form."""
 
 Case = Callable[..., Path] | str
