@@ -29,7 +29,7 @@ def test_a_teams_way_needs_nothing_that_linux_alone_has(tmp_path: Path) -> None:
     trained = run_line(tmp_path, f"{following(tuned.stdout)[0]} recipe.epochs=1 track=disabled", **lacks)
     packed = run_line(tmp_path, following(trained.stdout)[0], **lacks)
     judged = run_line(tmp_path, f"{following(packed.stdout)[0]} sandbox=unsafe track=disabled", **lacks)
-    assert "audit: all passed" in judged.stdout
+    assert "audit: all passed" in judged.stdout and "│ outside" not in judged.stdout
     (entry,) = (tmp_path / "submissions").iterdir()
     with pytest.raises(AssertionError, match="sandbox=strict: is made of what Linux alone has"):
         run_line(tmp_path, f"{sys.executable} -m harness score {entry} track=disabled", **lacks)

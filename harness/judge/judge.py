@@ -38,6 +38,7 @@ from harness.rules.formulas import formula_of
 from harness.rules.reference import reference_model
 from harness.runtime.engines import RUNTIMES
 from harness.sandbox import sandbox as sandboxes
+from harness.sandbox.box import WATCHED
 from harness.sandbox.limits import Limits
 from harness.sandbox.refused import Refused
 from harness.sandbox.remote import RUNNER, Mode
@@ -259,7 +260,8 @@ def _audited(shown: _Shown, logits: np.ndarray, witnesses: list[Witness], thread
     return {
         "outputs": audit.outputs(timed, witnesses),
         "threads": audit.threads(witnesses, threads),
-        "outside": audit.outside(witnesses),
+        # where nobody can read another's clock, each question for it is work outside, and the answer the entry's own
+        **({"outside": audit.outside(witnesses)} if WATCHED else {}),
         "repeat": audit.repeat(witnesses),
         "unseen": audit.unseen(witnesses),
     }

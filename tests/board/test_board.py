@@ -168,9 +168,9 @@ def test_many_writers_lose_nothing(engine: Engine) -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.sampled_from([1.0, 2.0])), max_size=8))
+@given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.sampled_from([1.0, 3.0])), max_size=8))
 def test_ranks_follow_the_points(entries: list[tuple[float, float]]) -> None:
-    """An entry's rank is one more than the number of better entries, ties and all."""
+    """An entry's rank is one more than the number of better entries, ties and all; all others are far apart."""
     competition = replace(COMPETITION, macs_base=float(next(EXAMPLES)))  # a board of its own
     for number, (f1, ratio) in enumerate(entries):
         record(ENGINE, f"e{number}", f1, ratio, competition)
