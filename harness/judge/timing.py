@@ -25,7 +25,7 @@ from harness.measure.process import NOISY, PATIENCE_S, latency_of, say_waiting
 from harness.sandbox.remote import RUNNER, Remote
 
 BATCH_S = 0.001
-"""More than twice a trial's: a batch follows a sleep, and the shorter it is, the slower its runs."""
+"""More than twice a trial's: a batch follows a sleep, and what that costs is told with an error of its own."""
 SESSION_S = 0.6
 """How long a process's loads go on at most: two to four times what its start takes, which would else be for little."""
 WARM_S = 0.001
@@ -75,8 +75,8 @@ def measure(duel: Duel, seconds: float, patience_s: float = PATIENCE_S) -> tuple
     """Time an entry beside the reference network, by turns, each on images that its process has never seen.
 
     The loop is `measure.paired_timing`'s, as for a trial. Each batch of runs is asked for over a pipe, and this reads
-    the other's CPU clock before and after; what a trip takes beyond its runs, `Side.start_ms`, is taken off. The rulers
-    run in the reference's process, which can be trusted and is pinned to the same processor.
+    the other's CPU clock before and after; what a trip takes beyond its runs, `Side.starts_ms`, is taken off. The
+    rulers run in the reference's process, which can be trusted and is pinned to the same processor.
 
     seconds: about the most it takes, its sandboxes' start included. patience_s: beyond that, to wait for a time when
     nothing else shares the processor. Whether the machine was quiet enough is left to `measure.process.check_quiet`,
@@ -167,7 +167,7 @@ def _by_kind(mine: Side, plain: np.ndarray, random: np.random.Generator) -> tupl
             "same": mine.take(1)[0],
         }
         for kind in KINDS if number % 2 else reversed(KINDS):
-            spent_ms = mine.timed(images[kind])[mine.threads > 1] - mine.start_ms[mine.threads > 1]
+            spent_ms = mine.timed(images[kind])[mine.threads > 1] - mine.starts_ms[-1][int(mine.threads > 1)]
             ms[kind].append(max(spent_ms, 1e-6) / mine.size)
             if kind == "plain":
                 shown.append(len(mine.images) + here)
@@ -183,9 +183,10 @@ def _outside(mine: Side, ruler: Side) -> float:
     long, to have much taken off its batches, has worked outside.
     """
     shown_ms = [np.median([_shown_ms(ruler.remote, s.images[: s.size]) for _ in range(ROUNDS)]) for s in (mine, ruler)]
-    protocol_ms = np.mean(ruler.outside_ms) + np.mean(ruler.starts_ms) + shown_ms[0] - shown_ms[1]
-    outside_ms = np.mean(mine.outside_ms) + np.mean(mine.starts_ms)
-    inside_ms = np.mean(mine.inside, axis=0)[0] - np.mean(mine.starts_ms)
+    mine_ms, ruler_ms = (np.mean(side.starts_ms, axis=0)[0] for side in (mine, ruler))
+    protocol_ms = np.mean(ruler.outside_ms) + ruler_ms + shown_ms[0] - shown_ms[1]
+    outside_ms = np.mean(mine.outside_ms) + mine_ms
+    inside_ms = np.mean(mine.inside, axis=0)[0] - mine_ms
     return outside_share(float(inside_ms), float(outside_ms - protocol_ms))
 
 
@@ -213,9 +214,8 @@ class Side:
     """A network in its process: what is shown to it, and what was noted of it (CPU and wall time in ms).
 
     order: positions of images not shown yet; beyond the last they are shown again, altered. size: runs in a batch.
-    each_s: what one takes, about. start_ms: what a trip takes beyond its runs: the round trip, and that who has slept
-    finds everything cold, a fiftieth of a millisecond for the smallest network and a tenth for one of many weights.
-    starts_ms: of CPU, after each load.
+    each_s: what one takes, about. starts_ms: what a trip takes beyond its runs, told after each load: the round trip,
+    and that who has slept finds everything cold, 0.02 ms for the smallest network and 0.1 for one of many weights.
     """
 
     remote: Remote
@@ -224,8 +224,7 @@ class Side:
     order: Iterator[int]
     size: int = 1
     each_s: float = BATCH_S
-    start_ms: tuple[float, float] = (0.0, 0.0)
-    starts_ms: list[float] = field(default_factory=list)
+    starts_ms: list[np.ndarray] = field(default_factory=list)
     seen_ms: float = 0.0
     inside: list[tuple[float, float]] = field(default_factory=list)
     outside_ms: list[float] = field(default_factory=list)
@@ -243,8 +242,7 @@ class Side:
         trips = [(self.remote.time(next(number), 1), self.remote.time(next(number), 1 + more)) for _ in range(SIZED)]
         one, many = np.median(trips, axis=0)
         each_ms = (many - one) / more
-        self.start_ms = tuple(np.maximum(one - each_ms, 0.0).tolist())
-        self.starts_ms.append(self.start_ms[0])
+        self.starts_ms.append(np.maximum(one - each_ms, 0.0))
         self.each_s = max(each_ms[int(self.threads > 1)] / 1e3, BATCH_S / MOST_RUNS)
         self.size = max(1, round(BATCH_S / self.each_s))
         self.seen_ms = self._cpu_ms()
@@ -263,7 +261,7 @@ class Side:
         self.inside.append((spent_ms, wall_ms))
         self.outside_ms.append(idle_ms + now_ms - self.seen_ms - spent_ms)
         self.seen_ms = now_ms
-        pairs = zip((spent_ms, wall_ms), self.start_ms, strict=True)
+        pairs = zip((spent_ms, wall_ms), self.starts_ms[-1].tolist(), strict=True)
         each = [round(max(ms - start, 0.01 * ms) / self.size, 6) for ms, start in pairs]
         return each[self.threads > 1], each[1], broken
 

@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIES = 5
+BUSY = "measure.patience_s=5"
+"""For what times a network: other tests share the processors, so that waiting for a quiet time is in vain."""
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import in_process
 import numpy as np
 import pytest
-from commands import run
+from commands import BUSY, run
 
 from harness import config
 from harness.__main__ import main
@@ -24,7 +24,6 @@ from harness.measure.quality import macro_f1
 
 SPLIT = {"seed": 3, "validation": 0.25, "test": 0.25, "side_px": 16}
 SEARCH = ["study.name=ours", "study.trials=2", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5"]
-BUSY = "measure.patience_s=5"  # other tests share the processors: waiting for a quiet time is in vain
 
 
 @pytest.fixture(scope="module")

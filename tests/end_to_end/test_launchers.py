@@ -17,7 +17,7 @@ import in_process
 import pytest
 import slurm
 import sqlalchemy as sa
-from commands import reasons, started
+from commands import BUSY, reasons, started
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import HarnessError
@@ -31,7 +31,7 @@ from harness.study.worker_process import Job
 
 SECRET = "hush-7231"  # the server takes any password
 QUICK = ["study.name=ours", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5", "track=disabled", "study.lease_s=5"]
-QUICK += ["measure.patience_s=5"]  # other tests share the processors: waiting for a quiet time is in vain
+QUICK += [BUSY]
 KILLABLE = "proxy.epochs=15"  # seconds of training, in which `begun` has looked ten times
 LONG = ["study.name=ours", "study.trials=9", "proxy.epochs=300", "latency_s=1.5", "track=disabled"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import in_process
 import pytest
-from commands import ROOT, run
+from commands import BUSY, ROOT, run
 from next_lines import following, run_line
 
 from harness.data.digits import DigitsOptions, load
@@ -24,7 +24,6 @@ from harness.sandbox.sandbox import own
 
 # Small enough for two cores, large enough that every part of the way is walked.
 SEARCH = ["study.name=ours", "study.trials=4", "workers=2", "proxy.epochs=3", "proxy.images=400", "latency_s=1.5"]
-BUSY = "measure.patience_s=5"  # other tests share the processors: waiting for a quiet time is in vain
 COURSE = """
 input_channel: 3
 depth_multiple: 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import in_process
 import pytest
-from commands import run
+from commands import BUSY, run
 from next_lines import following
 
 from harness import verbs
@@ -17,7 +17,7 @@ from harness.study.study import Shared, load
 
 BOARD = "competition.formula=rank_mean"
 SMALL = ["study.trials=3", "study.name=ours", "proxy.epochs=2", "proxy.images=300", "latency_s=1", "track=disabled"]
-SMALL += ["measure.patience_s=5"]  # other tests share the processors: waiting for a quiet time is in vain
+SMALL += [BUSY]
 
 
 def place(folder: Path) -> list[str]:

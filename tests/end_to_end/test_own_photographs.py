@@ -9,9 +9,10 @@ import pytest
 
 from harness.record import run_folder
 from tests.data.test_tree import KINDS, noise, tree
+from tests.end_to_end.commands import BUSY
 from tests.in_process import ROOT, run
 
-FAST = ("competition=digits", "latency_s=0.05", "measure.patience_s=5", "track=disabled")
+FAST = ("competition=digits", "latency_s=0.05", BUSY, "track=disabled")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import sqlalchemy as sa
-from commands import reasons, started
+from commands import BUSY, reasons, started
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import database
@@ -61,7 +61,7 @@ def test_a_team_of_four_loses_a_worker_and_no_trial(postgres_url: str, tmp_path:
     command = started(
         tmp_path, "tune.py", f"storage.url={url}", f"runs={tmp_path}/runs", "workers=4", "study.name=ours",
         f"study.trials={TRIALS}", "study.lease_s=5", "proxy.epochs=5", "proxy.images=400", "latency_s=1.5",
-        "measure.patience_s=5",
+        BUSY,
     )  # fmt: skip
     victim = kill_one_in_mid_trial(command, url, tmp_path / "runs")
     out, err = command.communicate(timeout=600)
